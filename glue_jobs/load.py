@@ -1,0 +1,83 @@
+"""Load: committed star batches go to the warehouse, each in one transaction."""
+
+import sys
+import time
+
+from pyspark.sql import SparkSession
+
+from totelake import batch, lake, runtime
+from totelake.batch import Manifest
+from totelake.lake import Zone
+from totelake.runtime import Credentials, Log
+from totelake.tables import STAR
+from totelake.warehouse import Warehouse, open_warehouse
+
+# Rows that one connection writes; a batch of fewer is not worth a second one.
+ROWS_PER_WRITER = 100_000
+ROWS_PER_INSERT = 10_000
+
+
+def main(argv: list[str]) -> None:
+    """Load every committed processed batch that is not in the warehouse yet, in order."""
+    args = runtime.arguments(argv, ["processed_zone", "warehouse_secret"])
+    log = runtime.start_logging("load")
+    with log.job(args) as batches:
+        zone = Zone(args["processed_zone"])
+        credentials = runtime.credentials(args["warehouse_secret"])
+        with open_warehouse(credentials) as warehouse:
+            loaded = warehouse.loaded()
+            pending = [id_ for id_ in batch.processed_ids(zone) if id_ not in loaded]
+            if not pending:
+                log.event("nothing_to_do", reason="every processed batch is in the warehouse")
+            for batch_id in pending:
+                load(zone, warehouse, batch.read_processed(zone, batch_id), log)
+                batches.append(batch_id)
+
+
+def load(zone: Zone, warehouse: Warehouse, manifest: Manifest, log: Log) -> None:
+    """Stage one batch and publish it."""
+    start = time.monotonic()
+    spark = runtime.spark_session("totelake load")
+    with warehouse.staging(manifest.batch) as schema:
+
+        def stage(table: str) -> None:
+            with log.timed("table", batch=manifest.batch, table=table) as facts:
+                write_staging(spark, zone, manifest, table, warehouse.credentials, schema)
+                facts.update(rows=manifest.tables[table].rows)
+
+        runtime.in_parallel(stage, [table for table in STAR if manifest.tables[table].rows])
+        staged = time.monotonic() - start
+        published = warehouse.publish(schema, manifest, round(staged, 3))
+    for table, done in published.items():
+        log.event("published", batch=manifest.batch, table=table, **vars(done))
+    log.event(
+        "committed",
+        batch=manifest.batch,
+        rows=manifest.rows,
+        seconds=round(time.monotonic() - start, 3),
+    )
+
+
+def write_staging(
+    spark: SparkSession,
+    zone: Zone,
+    manifest: Manifest,
+    table: str,
+    credentials: Credentials,
+    schema: str,
+) -> None:
+    """Write a table's rows of a batch into its staging table, by several connections."""
+    entry = manifest.tables[table]
+    rows = lake.read_frame(spark, zone.batch_uri(table, manifest.batch), entry.files, entry.schema)
+    writers = -(-entry.rows // ROWS_PER_WRITER)
+    # Times are text in the lake: with an unspecified type the server reads them as its column's.
+    rows.repartition(writers).write.jdbc(
+        f"{credentials.jdbc_url}&reWriteBatchedInserts=true&stringtype=unspecified",
+        f"{schema}.{table}",
+        mode="append",
+        properties=credentials.jdbc_properties(batchsize=str(ROWS_PER_INSERT)),
+    )
+
+
+if __name__ == "__main__":
+    main(sys.argv)

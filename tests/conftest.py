@@ -1,0 +1,61 @@
+"""What all tests share: one Spark session, one PostgreSQL server, one Secrets Manager."""
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+from local.aws import Aws, running_aws
+from local.java import find_java, jdbc_driver
+from local.postgres import PostgresServer
+from totelake import runtime
+
+ROOT = Path(__file__).resolve().parent.parent
+TOTESYS = ROOT.parent / "shared" / "totesys"
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
+    """The one session: small, in UTC, with the JDBC driver and the jobs' own settings."""
+    os.environ["JAVA_HOME"] = str(find_java())
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    # What --extra-py-files is on Glue: Spark's Python workers import the library too.
+    os.environ["PYTHONPATH"] = str(ROOT / "glue_jobs")
+    builder = SparkSession.builder.master("local[2]").appName("tests")
+    settings = {
+        "spark.jars": str(jdbc_driver(ROOT / ".cache")),
+        "spark.driver.memory": "1g",
+        "spark.driver.host": "127.0.0.1",
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.driver.extraJavaOptions": "-Duser.timezone=UTC",
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+        "spark.sql.shuffle.partitions": "2",
+        "spark.sql.warehouse.dir": str(tmp_path_factory.mktemp("spark-warehouse")),
+        **runtime.SPARK_SETTINGS,
+    }
+    for name, value in settings.items():
+        builder = builder.config(name, value)
+    session = builder.getOrCreate()
+    session.sparkContext.setLogLevel("ERROR")
+    yield session
+    session.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """The one server; tests make databases of their own in it."""
+    with PostgresServer(tmp_path_factory.mktemp("postgres"), durable=False) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def aws() -> Iterator[Aws]:
+    """Secrets Manager on the loopback interface, and this process's clients pointed at it."""
+    with running_aws() as server, pytest.MonkeyPatch.context() as patch:
+        for name, value in server.environment().items():
+            patch.setenv(name, value)
+        yield server
