@@ -36,12 +36,13 @@ def extract(zone: Zone, secret: str, raw_format: str, log: Log) -> Manifest | No
     previous = batch.latest_raw(zone)
     with open_source(credentials) as source:
         wanted = window(Snapshot.of(previous.snapshot) if previous else None, source.snapshot)
-        if wanted.mode == CHANGES and not any(source.changed_rows(wanted).values()):
+        to_read = source.tables_to_read(wanted)
+        if wanted.mode == CHANGES and not to_read:
             log.event("nothing_to_do", reason="no row of the source changed since the last batch")
             return None
         attempt = batch.begin(zone, previous)
         try:
-            entries = land(zone, attempt, previous, source, wanted, raw_format, log)
+            entries = land(zone, attempt, previous, source, wanted, to_read, raw_format, log)
         except Exception:
             # It will never be committed, and this process is the only one that knows so.
             batch.abandon(zone, attempt, TABLES)
@@ -59,6 +60,7 @@ def land(
     previous: Manifest | None,
     source: Source,
     wanted: Window,
+    to_read: set[str],
     raw_format: str,
     log: Log,
 ) -> dict[str, TableEntry]:
@@ -67,6 +69,8 @@ def land(
     frames = raw.frames(spark, zone, previous, source, wanted)
 
     def write(table: str) -> TableEntry:
+        if table not in to_read:
+            return raw.empty_entry(frames[table])
         with log.timed("table", batch=attempt.batch, table=table) as facts:
             entry = raw.write_table(zone, attempt.batch, table, frames[table], raw_format)
             facts.update(rows=entry.rows, lookups=entry.lookups)

@@ -10,7 +10,7 @@ from pyspark.sql import SparkSession
 
 from local.aws import Aws, running_aws
 from local.java import find_java, jdbc_driver
-from local.postgres import PostgresServer
+from local.postgres import PostgresServer, remove
 from totelake import runtime
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,7 +30,9 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
         "spark.driver.memory": "1g",
         "spark.driver.host": "127.0.0.1",
         "spark.driver.bindAddress": "127.0.0.1",
-        "spark.driver.extraJavaOptions": "-Duser.timezone=UTC",
+        # Tests run each plan once, over a few rows: compiling it costs more than it saves.
+        "spark.driver.extraJavaOptions": "-Duser.timezone=UTC -XX:TieredStopAtLevel=1",
+        "spark.sql.codegen.wholeStage": "false",
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
         "spark.sql.shuffle.partitions": "2",
@@ -48,8 +50,10 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
     """The one server; tests make databases of their own in it."""
-    with PostgresServer(tmp_path_factory.mktemp("postgres"), durable=False) as server:
+    folder = tmp_path_factory.mktemp("postgres")
+    with PostgresServer(folder, durable=False) as server:
         yield server
+    remove(folder)
 
 
 @pytest.fixture(scope="session")

@@ -77,6 +77,11 @@ def _landed(spark: SparkSession, zone: Zone, history: list[Manifest], table: str
     return landed
 
 
+def empty_entry(frame: DataFrame) -> TableEntry:
+    """What the manifest says of a table of which the batch lands nothing."""
+    return TableEntry(rows=0, files=[], columns=dict(frame.dtypes))
+
+
 def write_table(
     zone: Zone, batch_id: str, table: str, frame: DataFrame, raw_format: str
 ) -> TableEntry:
@@ -87,8 +92,8 @@ def write_table(
     """
     folder = zone.batch_uri(table, batch_id)
     files = lake.write_frame(frame, folder, raw_format)
-    columns = dict(frame.dtypes)
-    entry = TableEntry(rows=sum(file.rows for file in files), files=files, columns=columns)
+    rows = sum(file.rows for file in files)
+    entry = replace(empty_entry(frame), rows=rows, files=files)
     if table not in changes.JOINED or not files:
         return entry
     written = lake.read_frame(frame.sparkSession, folder, files, entry.schema)

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -20,6 +20,7 @@ import boto3
 import pg8000.native
 from awsglue.utils import GlueArgumentError, getResolvedOptions
 from botocore.exceptions import BotoCoreError, ClientError
+from pg8000.exceptions import DatabaseError, InterfaceError
 from pyspark import inheritable_thread_target
 from pyspark.sql import SparkSession
 
@@ -36,6 +37,8 @@ _ARGUMENT = re.compile(r"--([a-z][a-z0-9_]*)(=.*)?", re.DOTALL)
 _GLUE_ARGUMENTS = {"conf", "class", "scriptLocation"}
 _SECRET_FIELDS = ("host", "port", "dbname", "username", "password")
 _LONGEST_MESSAGE = 2_000
+# What pg8000 raises: PostgreSQL's refusals, its own, and the socket's as they are.
+DATABASE_ERRORS = (DatabaseError, InterfaceError, ConnectionError)
 SSL_MODES = ("require", "disable")
 
 # Glue 5.1 and 6.0 differ in their defaults: both behave alike with these.
@@ -86,6 +89,18 @@ class Credentials:
             timeout=None,
             application_name=application,
         )
+
+
+def reason(error: Exception) -> str:
+    """What a database said, without the other fields of its protocol."""
+    detail = error.args[0] if error.args else ""
+    return str(detail.get("M", detail)) if isinstance(detail, dict) else str(error)
+
+
+def close(connection: pg8000.native.Connection) -> None:
+    """Close a connection; one that is lost counts as closed."""
+    with suppress(InterfaceError, ConnectionError):
+        connection.close()
 
 
 def arguments(

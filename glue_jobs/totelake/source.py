@@ -10,12 +10,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import pg8000.native
-from pg8000.exceptions import DatabaseError, InterfaceError
 from pg8000.native import identifier, literal
 from pyspark.sql import DataFrame, SparkSession
 
 from totelake.errors import SchemaError, SourceError
-from totelake.runtime import Credentials
+from totelake.runtime import DATABASE_ERRORS, Credentials, close, reason
 from totelake.tables import CHANGE, JOINS, LOOKUP, ROW_CHANGE, ROW_XMIN, SOURCE, SourceTable
 
 SCHEMA = "public"
@@ -104,14 +103,21 @@ class Source:
     columns: Mapping[str, list[tuple[str, str]]]
     sizes: Mapping[str, int]
 
-    def changed_rows(self, window: Window) -> dict[str, int]:
-        """Rows per table that ``window`` asks for, lookups aside; only for ``changes``."""
-        counts = " UNION ALL ".join(
-            f"SELECT {literal(table)}, count(*) FROM {_relation(table)} AS t "
-            f"WHERE {_changed('t', window)}"
+    def tables_to_read(self, window: Window) -> set[str]:
+        """The tables of which ``window`` may ask for a row, lookups included.
+
+        A look at each table by PostgreSQL alone is quick; reading one by Spark is a job.
+        """
+        if window.mode == COMPARE:
+            return set(SOURCE)
+        if window.mode == FULL:
+            return {table for table in SOURCE if self.sizes[table]}
+        looks = " UNION ALL ".join(
+            f"SELECT {literal(table)} WHERE EXISTS"
+            f" (SELECT FROM {_relation(table)} AS t WHERE {_changed('t', window)})"
             for table in SOURCE
         )
-        return {table: rows for table, rows in self.connection.run(counts)}
+        return with_counterparts({table for (table,) in self.connection.run(looks)})
 
     def read(self, spark: SparkSession, table: str, window: Window) -> DataFrame:
         """The rows of a table that ``window`` asks for, and their lookups.
@@ -145,22 +151,22 @@ def open_source(credentials: Credentials) -> Iterator[Source]:
     """
     try:
         connection = credentials.connect("totelake extract")
-    except (DatabaseError, InterfaceError) as error:
+    except DATABASE_ERRORS as error:
         raise SourceError(
             f"source {credentials.place}: no connection as {credentials.username!r}: "
-            f"{_reason(error)}; check that it runs and the secret's host, port, dbname, username, "
+            f"{reason(error)}; check that it runs and the secret's host, port, dbname, username, "
             "password and sslmode"
         ) from error
     try:
         try:
             opened = _open(credentials, connection)
-        except (DatabaseError, InterfaceError) as error:
+        except DATABASE_ERRORS as error:
             raise SourceError(
-                f"source {credentials.place}: no snapshot: {_reason(error)}"
+                f"source {credentials.place}: no snapshot: {reason(error)}"
             ) from error
         yield opened
     finally:
-        connection.close()
+        close(connection)
 
 
 def _open(credentials: Credentials, connection: pg8000.native.Connection) -> Source:
@@ -254,6 +260,12 @@ def _check_privileges(credentials: Credentials, connection: pg8000.native.Connec
         )
 
 
+def with_counterparts(tables: set[str]) -> set[str]:
+    """Some tables and those that a dimension joins with one of them."""
+    pairs = [{join.child, join.parent} for join in JOINS]
+    return tables.union(*(pair for pair in pairs if pair & tables))
+
+
 def join_snapshot_statement(exported: str) -> str:
     """The statement by which a JDBC connection joins an exported snapshot."""
     return (
@@ -336,9 +348,3 @@ def _changed(alias: str, window: Window) -> str:
 
 def _relation(table: str) -> str:
     return f"{identifier(SCHEMA)}.{identifier(table)}"
-
-
-def _reason(error: Exception) -> str:
-    """PostgreSQL's own words, without the protocol's other fields."""
-    detail = error.args[0] if error.args else ""
-    return str(detail.get("M", detail)) if isinstance(detail, dict) else str(error)

@@ -2,17 +2,16 @@
 
 import secrets
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import pg8000.native
-from pg8000.exceptions import DatabaseError, InterfaceError
 from pg8000.native import identifier
 
 from totelake import warehouse_sql as sql
 from totelake.batch import Manifest
 from totelake.errors import ConflictError, SchemaError, WarehouseError
-from totelake.runtime import Credentials
+from totelake.runtime import DATABASE_ERRORS, Credentials, close, reason
 from totelake.tables import STAR, StarTable
 
 _STAGING_PREFIX = "etl_staging_"
@@ -57,17 +56,15 @@ class Warehouse:
     def staging(self, batch: str) -> Iterator[str]:
         """A schema of this load's own, with an empty table for each table of the star.
 
-        Schemas that dead loads left are dropped first: only the holder of the lock gets here,
+        Schemas that failed loads left are dropped first: only the holder of the lock gets here,
         and a task of a dead load that still writes finds its table gone.
         """
         self._drop_staging()
         schema = _STAGING_PREFIX + secrets.token_hex(8)
         with self._transaction():
             self._run_all(sql.staging_ddl(schema, batch))
-        try:
-            yield schema
-        finally:
-            self._drop_staging()
+        yield schema
+        self._drop_staging()
 
     def publish(self, schema: str, manifest: Manifest, seconds: float) -> dict[str, Published]:
         """Move a staged batch into the star and record it, all in one transaction.
@@ -160,7 +157,9 @@ class Warehouse:
         try:
             yield
         except BaseException:
-            self.connection.run("ROLLBACK")
+            # Without a connection there is no transaction either, and the cause matters more.
+            with suppress(*DATABASE_ERRORS):
+                self.connection.run("ROLLBACK")
             raise
         self.connection.run("COMMIT")
 
@@ -206,10 +205,10 @@ def open_warehouse(credentials: Credentials) -> Iterator[Warehouse]:
     """
     try:
         connection = credentials.connect("totelake load")
-    except (DatabaseError, InterfaceError) as error:
+    except DATABASE_ERRORS as error:
         raise WarehouseError(
             f"warehouse {credentials.place}: no connection as {credentials.username!r}: "
-            f"{_reason(error)}; check that it runs and the secret's host, port, dbname, username, "
+            f"{reason(error)}; check that it runs and the secret's host, port, dbname, username, "
             "password and sslmode"
         ) from error
     try:
@@ -217,13 +216,13 @@ def open_warehouse(credentials: Credentials) -> Iterator[Warehouse]:
         warehouse = Warehouse(credentials, connection)
         warehouse.prepare()
         yield warehouse
-    except (DatabaseError, InterfaceError) as error:
+    except DATABASE_ERRORS as error:
         raise WarehouseError(
-            f"warehouse {credentials.place}: {_reason(error)}; the batch at work was not "
+            f"warehouse {credentials.place}: {reason(error)}; the batch at work was not "
             "published, run the load again once this is mended"
         ) from error
     finally:
-        connection.close()
+        close(connection)
 
 
 def _lock(credentials: Credentials, connection: pg8000.native.Connection) -> None:
@@ -241,9 +240,3 @@ def _lock(credentials: Credentials, connection: pg8000.native.Connection) -> Non
         f"warehouse {credentials.place}: another load is at work ({who}); nothing was done, the "
         "next run loads what that one leaves"
     )
-
-
-def _reason(error: Exception) -> str:
-    """PostgreSQL's own words, without the protocol's other fields."""
-    detail = error.args[0] if error.args else ""
-    return str(detail.get("M", detail)) if isinstance(detail, dict) else str(error)
