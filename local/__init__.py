@@ -1,0 +1,1 @@
+"""The laptop's stand-ins for what the project meets on AWS."""

@@ -1,0 +1,1 @@
+"""The stand-in for the ToteSys database: its schema, its history, and single changes to it."""
