@@ -1,0 +1,96 @@
+# What people and CI use. `make` alone lists it.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+PYTHON := .venv/bin/python
+INSTALLED := .venv/installed
+UV := .cache/uv/bin/uv
+UV_VERSION := 0.13.8
+
+# The jobs' library, as Glue gets it by --extra-py-files.
+export PYTHONPATH := glue_jobs
+
+.PHONY: help
+help:
+	@awk 'BEGIN { FS = ":.*## " } \
+	  /^##@ / { printf "%s%s\n", separator, substr($$0, 5); separator = "\n" } \
+	  /^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 } \
+	  /^#  / { printf "               %s\n", substr($$0, 4) }' $(MAKEFILE_LIST)
+
+##@ Run it here
+
+.PHONY: run
+run: $(INSTALLED) ## Source to lake to warehouse, then a month of business, then again
+#  SEED=7 SIZE=10     other data, ten times as many
+#  SOURCE_URL=postgresql://user:password@host:port/database [WAREHOUSE_URL=…]
+#                     once, on databases that are there already; [?sslmode=disable]
+	@$(PYTHON) -m local.run # what is said to make reaches it by the environment
+
+.PHONY: clean
+clean: $(if $(wildcard .state),$(INSTALLED)) ## Remove what runs left behind; the next one starts over
+	@$(if $(wildcard .state),$(PYTHON) -m local.clean)
+
+##@ Check it
+
+.PHONY: test
+test: $(INSTALLED) ## All tests, quick ones first; 90 % of glue_jobs has to be covered
+	@$(PYTHON) -m pytest --cov --cov-fail-under=90 --durations=10
+
+.PHONY: lint
+lint: $(INSTALLED) ## Style, format and types
+	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m ruff format --check .
+	@$(PYTHON) -m mypy glue_jobs local
+
+.PHONY: audit
+audit: $(INSTALLED) ## Insecure code, packages with known vulnerabilities
+	@$(PYTHON) -m bandit --quiet --recursive --configfile pyproject.toml glue_jobs local
+	@$(PYTHON) -m pip_audit --no-deps --disable-pip -r requirements.txt -r requirements-dev.txt
+
+.PHONY: bench
+bench: $(INSTALLED) ## Measure the pipeline
+	@$(PYTHON) -m benchmarks.pipeline
+
+##@ Work on it
+
+.PHONY: setup
+setup: $(INSTALLED) ## The virtual environment .venv, which the other commands make by themselves
+
+.PHONY: fix
+fix: $(INSTALLED) ## Mend what style and format can mend by themselves
+	@$(PYTHON) -m ruff check --fix .
+	@$(PYTHON) -m ruff format .
+
+.PHONY: lock
+lock: $(UV) ## Pin requirements*.in anew; UPGRADE=1 takes the newest versions they allow
+	@for name in requirements requirements-dev; do \
+	  $(UV) pip compile --quiet --python-version 3.11 $(if $(UPGRADE),--upgrade) \
+	    --custom-compile-command 'make lock' $$name.in -o $$name.txt; \
+	done
+
+# Built anew when the pins change, so that it never holds more or less than they say.
+$(INSTALLED): requirements.txt requirements-dev.txt
+	@for python in python3.11 python3 ''; do \
+	  $${python:-false} -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; \
+	done || true; \
+	if [ -z "$$python" ]; then \
+	  echo "Python 3.11 or later is needed, and neither python3.11 nor python3 is that." \
+	    "Debian, Ubuntu: apt-get install python3 python3-venv" >&2; exit 1; \
+	fi; \
+	if ! $$python -c 'import ensurepip, venv' 2>/dev/null; then \
+	  echo "$$($$python -V) lacks the module venv. Debian, Ubuntu: apt-get install python3-venv" >&2; \
+	  exit 1; \
+	fi; \
+	echo "Setting up .venv with $$($$python -V), once; a minute or two …"; \
+	$$python -m venv --clear .venv
+	@# Complete pins need no resolving; what is never imported need not be compiled.
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --no-compile \
+	  -r requirements.txt -r requirements-dev.txt
+	@touch $@
+
+$(UV):
+	@$(if $(wildcard $(PYTHON)),$(PYTHON),python3) -m venv .cache/uv
+	@.cache/uv/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)

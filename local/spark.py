@@ -1,0 +1,36 @@
+"""Spark's settings on the laptop: the part that Glue decides on AWS."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+_DRIVER_MEMORY = "2g"
+
+
+def write_settings(folder: Path, jars: Sequence[Path]) -> Path:
+    """Write spark-defaults.conf.
+
+    Args:
+        folder: Gets the file, and all that Spark keeps on disk.
+        jars: Jars for driver and executors.
+
+    Returns:
+        The folder for SPARK_CONF_DIR.
+    """
+    settings: Mapping[str, str] = {
+        "spark.master": "local[*]",
+        "spark.driver.memory": _DRIVER_MEMORY,
+        "spark.driver.host": "127.0.0.1",
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.driver.extraJavaOptions": "-Duser.timezone=UTC",
+        "spark.jars": ",".join(jar.resolve().as_uri() for jar in jars),
+        "spark.local.dir": str(folder.resolve() / "scratch"),
+        "spark.sql.warehouse.dir": (folder.resolve() / "warehouse").as_uri(),
+        "spark.sql.shuffle.partitions": str(os.cpu_count() or 1),
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = "".join(f"{name} {value}\n" for name, value in settings.items())
+    (folder / "spark-defaults.conf").write_text(lines, encoding="utf-8")
+    return folder
