@@ -48,7 +48,7 @@ lint: $(INSTALLED) ## Style, format and types
 .PHONY: audit
 audit: $(INSTALLED) ## Insecure code, packages with known vulnerabilities
 	@$(PYTHON) -m bandit --quiet --recursive --configfile pyproject.toml glue_jobs local
-	@$(PYTHON) -m pip_audit --no-deps --disable-pip -r requirements.txt -r requirements-dev.txt
+	@$(PYTHON) -m pip_audit --strict --no-deps --disable-pip -r requirements.txt -r requirements-dev.txt
 
 .PHONY: bench
 bench: $(INSTALLED) ## Measure the pipeline

@@ -121,7 +121,7 @@ def change_some(source: Connection) -> None:
     """Edit rows of three tables, as the business does: some move last_updated, some do not."""
     for table, column in (("sales_order", "staff_id"), ("purchase_order", "staff_id")):
         source.run(
-            f"UPDATE {table} SET {column} = {column} % 20 + 1"  # nosec B608: names from above
+            f"UPDATE {table} SET {column} = {column} % 10 + 1"  # nosec B608: names from above
             f" WHERE {table}_id IN (SELECT {table}_id FROM {table} ORDER BY md5({table}_id::text)"
             " LIMIT :rows)",
             rows=CHANGED_ROWS // 5,

@@ -25,8 +25,7 @@ def main(argv: list[str]) -> None:
         zone = Zone(args["processed_zone"])
         credentials = runtime.credentials(args["warehouse_secret"])
         with open_warehouse(credentials) as warehouse:
-            loaded = warehouse.loaded()
-            pending = [id_ for id_ in batch.processed_ids(zone) if id_ not in loaded]
+            pending = batch.pending_processed(zone, warehouse.loaded())
             if not pending:
                 log.event("nothing_to_do", reason="every processed batch is in the warehouse")
             for batch_id in pending:

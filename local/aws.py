@@ -31,7 +31,7 @@ class Aws:
             "no_proxy": direct,
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_ACCESS_KEY_ID": "local",
-            "AWS_SECRET_ACCESS_KEY": "local",
+            "AWS_SECRET_ACCESS_KEY": "local",  # nosec B105: the stand-in takes any
             "AWS_DEFAULT_REGION": REGION,
             "AWS_REGION": REGION,
             "AWS_EC2_METADATA_DISABLED": "true",
@@ -44,7 +44,7 @@ class Aws:
             endpoint_url=self.endpoint,
             region_name=REGION,
             aws_access_key_id="local",
-            aws_secret_access_key="local",  # nosec B106: the stand-in takes any
+            aws_secret_access_key="local",  # nosec B106: likewise
             config=Config(proxies={}),
         )
         client.create_secret(Name=name, SecretString=json.dumps(dict(content)))

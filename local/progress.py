@@ -121,6 +121,8 @@ def closing_table(reports: Sequence[TableReport], runs: Sequence[Mapping[str, Ad
     for number in range(1, len(runs) + 1):
         table.add_column(f"run {number}", justify="right", no_wrap=True)
     table.add_column("")
+    table.caption = "+ new  ~ changed: dimensions in place, facts by a further version"
+    table.caption_justify = "left"
     for report in reports:
         figures = (report.source, report.lake, report.warehouse, report.versions)
         table.add_row(

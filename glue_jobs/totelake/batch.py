@@ -193,9 +193,11 @@ def pending_raw(raw: Zone, processed: Zone) -> list[int]:
     """Numbers of the raw batches that are not in the processed zone yet, in order.
 
     Raises:
-        LakeError: If the processed zone was made from another raw zone.
+        LakeError: If the raw zone has no batch, or the processed zone was made from another.
     """
     numbers, done = raw_numbers(raw), processed_ids(processed)
+    if not numbers:
+        raise _no_batch(raw, "extract")
     if not done:
         return numbers
     newest = read_processed(processed, done[-1])
@@ -208,6 +210,26 @@ def pending_raw(raw: Zone, processed: Zone) -> list[int]:
     return [number for number in numbers if number > newest.number]
 
 
+def pending_processed(processed: Zone, loaded: set[str]) -> list[str]:
+    """Ids of the processed batches that are not among the loaded ones, in order.
+
+    Raises:
+        LakeError: If the processed zone has no batch.
+    """
+    done = processed_ids(processed)
+    if not done:
+        raise _no_batch(processed, "transform")
+    return [batch for batch in done if batch not in loaded]
+
+
+def _no_batch(zone: Zone, job: str) -> LakeError:
+    # A first run of every job commits a batch, even one of no rows: this is another folder.
+    return LakeError(
+        f"{zone.uri}: expected at least one batch, found none; check the zone's URI, or run "
+        f"{job} first"
+    )
+
+
 def begin(
     raw: Zone,
     previous: Manifest | None,
@@ -218,6 +240,7 @@ def begin(
 
     Raises:
         LakeError: If the clock is behind the previous batch.
+        ConflictError: If another extract has committed after ``previous`` meanwhile.
     """
     number = previous.number + 1 if previous else 1
     while True:
@@ -227,15 +250,35 @@ def begin(
             announcement = {"number": number, "started_at": moment.isoformat()}
             try:
                 raw.create(to_json(announcement), ATTEMPTS, f"{batch}.json")
-                return Attempt(batch, number, moment)
             except FileExistsError:
                 pass  # another extract began in this very second: the next one may be free
+            else:
+                _refuse_if_taken(raw, batch, number)
+                return Attempt(batch, number, moment)
         elif _seconds_between(batch, previous.batch) > _CLOCK_TOLERANCE_SECONDS:
             raise LakeError(
                 f"{raw.uri}: expected a time after the newest batch {previous.batch}, found "
                 f"{batch}; set this machine's clock"
             )
         sleep(1.0)
+
+
+def _refuse_if_taken(raw: Zone, batch: str, number: int) -> None:
+    """Stop an attempt that can no longer commit before it writes anything.
+
+    It might write into a committed batch: the winner's id is free to announce again once its
+    announcement is gone, but that goes only after its manifest is there.
+    """
+    if number in raw_numbers(raw):
+        raw.remove(ATTEMPTS, f"{batch}.json")
+        raise _lost(raw, batch, read_raw(raw, number).batch)
+
+
+def _lost(raw: Zone, batch: str, winner: str) -> ConflictError:
+    return ConflictError(
+        f"{raw.uri}: another extract committed batch {winner} while this one, {batch}, was at "
+        "work; nothing of this one was kept and nothing is lost, the next run continues from there"
+    )
 
 
 def commit_raw(raw: Zone, attempt: Attempt, manifest: Manifest) -> Manifest:
@@ -255,11 +298,7 @@ def commit_raw(raw: Zone, attempt: Attempt, manifest: Manifest) -> Manifest:
         # A retried request can meet the manifest that its first try wrote.
         winner = read_raw(raw, attempt.number)
         if winner.batch != attempt.batch:
-            raise ConflictError(
-                f"{raw.uri}: another extract committed batch {winner.batch} while this one, "
-                f"{attempt.batch}, was at work; nothing of this one was kept and nothing is "
-                "lost, the next run continues from there"
-            ) from error
+            raise _lost(raw, attempt.batch, winner.batch) from error
     raw.remove(ATTEMPTS, f"{attempt.batch}.json")
     return committed
 

@@ -39,6 +39,7 @@ _SECRET_FIELDS = ("host", "port", "dbname", "username", "password")
 _LONGEST_MESSAGE = 2_000
 # What pg8000 raises: PostgreSQL's refusals, its own, and the socket's as they are.
 DATABASE_ERRORS = (DatabaseError, InterfaceError, ConnectionError)
+_HIGHEST_PORT = 65_535
 SSL_MODES = ("require", "disable")
 
 # Glue 5.1 and 6.0 differ in their defaults: both behave alike with these.
@@ -180,7 +181,7 @@ def _credentials(secret_id: str, content: dict[str, Any]) -> Credentials:
             f"secret {secret_id!r}: expected sslmode {' or '.join(SSL_MODES)}, found {sslmode!r}"
         )
     port = str(content["port"])
-    if not port.isdecimal():
+    if not (port.isdecimal() and 0 < int(port) <= _HIGHEST_PORT):
         raise CredentialError(f"secret {secret_id!r}: expected a port number, found {port!r}")
     host, dbname, username, password = (
         str(content[name]) for name in ("host", "dbname", "username", "password")

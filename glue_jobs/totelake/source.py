@@ -110,14 +110,13 @@ class Source:
         """
         if window.mode == COMPARE:
             return set(SOURCE)
-        if window.mode == FULL:
-            return {table for table in SOURCE if self.sizes[table]}
+        condition = f" WHERE {_changed('t', window)}" if window.mode == CHANGES else ""
         looks = " UNION ALL ".join(
-            f"SELECT {literal(table)} WHERE EXISTS"
-            f" (SELECT FROM {_relation(table)} AS t WHERE {_changed('t', window)})"
+            f"SELECT {literal(table)} WHERE EXISTS (SELECT FROM {_relation(table)} AS t{condition})"
             for table in SOURCE
         )
-        return with_counterparts({table for (table,) in self.connection.run(looks)})
+        found = {table for (table,) in self.connection.run(looks)}
+        return with_counterparts(found) if window.mode == CHANGES else found
 
     def read(self, spark: SparkSession, table: str, window: Window) -> DataFrame:
         """The rows of a table that ``window`` asks for, and their lookups.

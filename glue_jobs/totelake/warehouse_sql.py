@@ -194,7 +194,11 @@ def staged_batches(schema: str, fact: StarTable) -> str:
 
 
 def append_versions(schema: str, fact: StarTable) -> str:
-    """Append the staged versions of batch ``:batch`` that differ from their latest one."""
+    """Append the staged versions of batch ``:batch`` that differ from their latest one.
+
+    A version that equals the latest is appended too when another still waits between the two:
+    once that one is there, it must not be the latest.
+    """
     key, record = identifier(fact.key), identifier(str(fact.record_id))
     columns = _columns(fact)
     old, new = (
@@ -203,12 +207,14 @@ def append_versions(schema: str, fact: StarTable) -> str:
     return (
         f"WITH added AS (INSERT INTO {relation(PUBLIC, fact.name)} ({columns})"
         f" SELECT {new} FROM {relation(schema, fact.name)} AS s"
-        f" LEFT JOIN LATERAL (SELECT v.record_id FROM {version_table(fact)} AS v"
+        f" LEFT JOIN LATERAL (SELECT v.record_id, v.{BATCH} FROM {version_table(fact)} AS v"
         f" WHERE v.{key} = s.{key} AND v.{BATCH} < :batch ORDER BY v.{BATCH} DESC LIMIT 1)"
         " AS latest ON TRUE"
         f" LEFT JOIN {relation(PUBLIC, fact.name)} AS f ON f.{record} = latest.record_id"
         f" WHERE s.{BATCH} = :batch AND NOT s.{ROW_DELETED}"
-        f" AND (f.{record} IS NULL OR ({old}) IS DISTINCT FROM ({new}))"
+        f" AND (f.{record} IS NULL OR ({old}) IS DISTINCT FROM ({new})"
+        f" OR EXISTS (SELECT FROM {held_table(fact)} AS h WHERE h.{key} = s.{key}"
+        f" AND h.{BATCH} > latest.{BATCH} AND h.{BATCH} < :batch))"
         f" ORDER BY s.{key} RETURNING {record}, {key})"
         f" INSERT INTO {version_table(fact)} (record_id, {key}, {BATCH})"
         f" SELECT {record}, {key}, :batch FROM added"

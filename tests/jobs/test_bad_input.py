@@ -107,6 +107,14 @@ def test_a_table_that_may_not_be_read(pipeline: Pipeline) -> None:
     assert pipeline.objects() == {}
 
 
+def test_a_zone_without_a_batch_is_the_wrong_zone(pipeline: Pipeline) -> None:
+    """A mistyped zone must not look like one in which there is nothing to do."""
+    with pytest.raises(LakeError, match=r"raw: expected at least one batch, found none"):
+        pipeline.transform()
+    with pytest.raises(LakeError, match=r"processed: expected at least one batch, found none"):
+        pipeline.load()
+
+
 @pytest.mark.parametrize("content", ["", "{", '{"manifest_version": 1}', "[]"])
 def test_an_unreadable_manifest(pipeline: Pipeline, content: str) -> None:
     pipeline.extract()

@@ -288,6 +288,19 @@ def test_big_tables_are_read_in_ranges_that_miss_and_double_nothing(
     assert "Tid Range Scan" in str(plan)
 
 
+def test_a_partitioned_table_lands_whole(pipeline: Pipeline) -> None:
+    """It has no heap of its own, so its size says nothing."""
+    pipeline.source.run("ALTER TABLE payment RENAME TO old_payment")
+    pipeline.source.run(
+        "CREATE TABLE payment (LIKE old_payment) PARTITION BY RANGE (payment_id);"
+        "CREATE TABLE payment_1 PARTITION OF payment FOR VALUES FROM (1) TO (4);"
+        "CREATE TABLE payment_2 PARTITION OF payment FOR VALUES FROM (4) TO (1000);"
+        "INSERT INTO payment SELECT * FROM old_payment"
+    )
+    pipeline.extract()
+    assert set(pipeline.landed_keys("payment")) == {2, 3, 5, 8}
+
+
 def test_a_reader_of_the_source_is_enough(pipeline: Pipeline) -> None:
     pipeline.source.run(
         f"CREATE USER {pipeline.name} PASSWORD 'reader';"

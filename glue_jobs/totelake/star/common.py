@@ -6,7 +6,8 @@ from pyspark.sql import functions as F
 from totelake.tables import LOOKUP, ROW_CHANGE, ROW_DELETED, TOMBSTONE
 
 SOURCE_ROW = "source"
-_DATE_TEXT = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
+# There is no year 0: PostgreSQL would take it for 1 BC.
+_DATE_TEXT = r"^(?!0000)[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 
 
 def date_of(text: Column) -> Column:

@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
+from local.in_process import InProcess
 from local.runner import (
     BusyError,
     Event,
@@ -316,3 +317,28 @@ def test_nothing_starts_once_the_run_was_stopped(bench: Bench) -> None:
     done = bench.run(workflow(["a", "b"], [start("a"), after({"a": "STOPPED"}, "b")]))
 
     assert states(done) == {"a": "STOPPED", "b": "STOPPED"}
+
+
+def test_jobs_may_run_in_this_process(bench: Bench) -> None:
+    definition = workflow(["a", "b", "c"], [start("a", "b"), after({"b": "FAILED"}, "c")])
+    bench.script("a", "import os\ndef main(argv): print({'event': os.getpid()}, argv[1:3])")
+    bench.script("b", "def main(argv):\n    print('word')\n    raise ValueError('odd')")
+    body = "import json, os\ndef main(argv): print(json.dumps({'event': os.getpid()}))"
+    bench.script("c", body)
+
+    done = run_workflow(definition, bench.logs, InProcess(bench.folder), bench.recorder)
+
+    assert states(done) == {"a": "SUCCEEDED", "b": "FAILED", "c": "SUCCEEDED"}
+    assert done.jobs["b"].reason == "ValueError: odd"
+    assert "['--JOB_NAME', 'a']" in done.jobs["a"].log.read_text()
+    assert "Traceback" not in done.jobs["a"].log.read_text()
+    assert done.jobs["c"].events == [{"event": os.getpid()}]
+
+
+def test_no_job_starts_in_this_process_once_the_run_was_stopped(bench: Bench) -> None:
+    launcher = InProcess(bench.folder)
+    launcher.stop()
+
+    done = run_workflow(workflow(["a"], [start("a")]), bench.logs, launcher, bench.recorder)
+
+    assert states(done) == {"a": "STOPPED"}
