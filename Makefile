@@ -64,6 +64,10 @@ fix: $(INSTALLED) ## Mend what style and format can mend by themselves
 	@$(PYTHON) -m ruff check --fix .
 	@$(PYTHON) -m ruff format .
 
+.PHONY: docs
+docs: $(INSTALLED) ## docs/tables.md from the declared tables
+	@$(PYTHON) -m local.catalogue
+
 .PHONY: lock
 lock: $(UV) ## Pin requirements*.in anew; UPGRADE=1 takes the newest versions they allow
 	@for name in requirements requirements-dev; do \

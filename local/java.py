@@ -66,11 +66,11 @@ def maven_jars(coordinates: str, cache: Path) -> list[Path]:
     Raises:
         JavaError: When an artifact is nowhere to be found.
     """
-    kept = cache / coordinates.replace(":", "_")
+    kept = cache.resolve() / coordinates.replace(":", "_")
     if not kept.exists():
         cache.mkdir(parents=True, exist_ok=True)
         # Beside its destination, so that a rename puts all jars in place or none.
-        with tempfile.TemporaryDirectory(dir=cache) as scratch:
+        with tempfile.TemporaryDirectory(dir=cache.resolve()) as scratch:
             _resolve(coordinates, Path(scratch))
             try:
                 Path(scratch, "jars").rename(kept)

@@ -113,13 +113,18 @@ def _outcome(events: Sequence[Event]) -> list[str]:
     return outcome
 
 
+def run_names(count: int) -> list[str]:
+    """What the runs are called."""
+    return ["Run"] if count == 1 else [f"Run {number}" for number in range(1, count + 1)]
+
+
 def closing_table(reports: Sequence[TableReport], runs: Sequence[Mapping[str, Added]]) -> Table:
     """One row per table of the star: what each place holds, what each run added."""
     table = _table("rows")
     for name in ("source", "lake", "warehouse", "versions"):
         table.add_column(name, justify="right", no_wrap=True)
-    for number in range(1, len(runs) + 1):
-        table.add_column(f"run {number}", justify="right", no_wrap=True)
+    for name in run_names(len(runs)):
+        table.add_column(name.lower(), justify="right", no_wrap=True)
     table.add_column("")
     table.caption = "+ new  ~ changed: dimensions in place, facts by a further version"
     table.caption_justify = "left"
@@ -129,9 +134,15 @@ def closing_table(reports: Sequence[TableReport], runs: Sequence[Mapping[str, Ad
             report.table,
             *("" if figure is None else f"{figure:,}" for figure in figures),
             *(_change(run[report.table]) for run in runs),
-            "[red]✗[/]" if report.differences else "[green]✓[/]",
+            _agreement(report),
         )
     return table
+
+
+def _agreement(report: TableReport) -> str:
+    if report.differences:
+        return "[red]✗[/]"
+    return "[yellow]✓*[/]" if report.rejected or report.held else "[green]✓[/]"
 
 
 def _change(added: Added) -> str:
@@ -145,9 +156,9 @@ def seconds_table(runs: Sequence[WorkflowRun]) -> Table:
     for job in runs[0].jobs:
         table.add_column(job, justify="right", no_wrap=True)
     table.add_column("together", justify="right", no_wrap=True)
-    for number, run in enumerate(runs, start=1):
+    for name, run in zip(run_names(len(runs)), runs, strict=True):
         seconds = [job.seconds for job in run.jobs.values()]
-        table.add_row(f"run {number}", *(f"{s:.1f}" for s in (*seconds, sum(seconds))))
+        table.add_row(name.lower(), *(f"{s:.1f}" for s in (*seconds, sum(seconds))))
     return table
 
 
@@ -158,18 +169,15 @@ def _table(first: str) -> Table:
 
 
 def remarks(reports: Sequence[TableReport]) -> list[str]:
-    """What has to be said beside the figures: rows set aside, and what does not agree."""
+    """What has to be said beside the figures: what does not agree, and rows set aside."""
     lines = []
     for report in reports:
+        lines += [f"{report.table}: {difference}" for difference in report.differences]
         if report.rejected:
             lines.append(
-                f"{report.table}: {report.rejected:,} rejected, not compared; why is in the "
-                "processed zone's quarantine"
+                f"* {report.table}: {report.rejected:,} rejected, why is in the lake's "
+                "processed/quarantine"
             )
         if report.held:
-            lines.append(
-                f"{report.table}: {report.held:,} held until their dimension member arrives, not "
-                "compared"
-            )
-        lines += [f"{report.table}: {difference}" for difference in report.differences]
+            lines.append(f"* {report.table}: {report.held:,} held, a dimension member is missing")
     return lines

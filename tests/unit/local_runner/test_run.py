@@ -10,6 +10,7 @@ from rich.console import Console
 
 from local import run as module
 from local.aws import Aws
+from local.databases import AccessError
 from local.progress import Progress, closing_table, remarks, seconds_table
 from local.report import Added, TableReport
 from local.run import job_environment, run
@@ -66,7 +67,7 @@ def test_a_source_that_cannot_be_reached_is_told_before_anything_starts(
     monkeypatch.setattr(module, "running_aws", None)
     settings = read_settings({"SOURCE_URL": URL, "WAREHOUSE_URL": URL})
 
-    with pytest.raises(module.RunError, match=r"The source at 127.0.0.1:1/totesys, as 'reader'"):
+    with pytest.raises(AccessError, match=r"The source at 127.0.0.1:1/totesys, as 'reader'"):
         run(settings, Progress(console))
 
     assert "hunter2" not in output.getvalue()
@@ -95,25 +96,27 @@ def test_the_closing_table_fits_a_terminal_and_shows_where_it_does_not_agree(
     console: Console, output: io.StringIO
 ) -> None:
     reports = [
+        TableReport("dim_date", 1, 1, 1, None, 1, 0, ()),
         TableReport("dim_design", 473, 473, 473, None, 0, 0, ()),
         TableReport("fact_sales_order", 11_187, 11_187, 11_186, 11_211, 2, 1, ("one row less",)),
     ]
     added = [
-        {"dim_design": Added(424, 0), "fact_sales_order": Added(9845, 0)},
-        {"dim_design": Added(49, 28), "fact_sales_order": Added(0, 24)},
+        {"dim_date": Added(1, 0), "dim_design": Added(424, 0), "fact_sales_order": Added(9845, 0)},
+        {"dim_date": Added(0, 0), "dim_design": Added(49, 28), "fact_sales_order": Added(0, 24)},
     ]
 
     console.print(closing_table(reports, added))
 
     lines = output.getvalue().splitlines()
     assert max(len(line.rstrip()) for line in lines) <= 80
-    assert lines[1].split() == ["dim_design", "473", "473", "473", "+424", "+49", "~28", "✓"]
+    assert lines[1].split() == ["dim_date", "1", "1", "1", "+1", "-", "✓*"]
+    assert lines[2].split() == ["dim_design", "473", "473", "473", "+424", "+49", "~28", "✓"]
     facts = ["fact_sales_order", "11,187", "11,187", "11,186", "11,211", "+9,845", "~24", "✗"]
-    assert lines[2].split() == facts
-    rejected, held, difference = remarks(reports)
+    assert lines[3].split() == facts
+    _, difference, rejected, held = remarks(reports)
+    assert difference == "fact_sales_order: one row less"
     assert "2 rejected" in rejected
     assert "1 held" in held
-    assert difference == "fact_sales_order: one row less"
 
 
 def test_the_seconds_of_each_stage(console: Console, output: io.StringIO) -> None:
@@ -123,7 +126,7 @@ def test_the_seconds_of_each_stage(console: Console, output: io.StringIO) -> Non
 
     header, row = (line.split() for line in output.getvalue().splitlines())
     assert header == ["seconds", "extract", "load", "together"]
-    assert row == ["run", "1", "1.2", "1.2", "2.5"]
+    assert row == ["run", "1.2", "1.2", "2.5"]
 
 
 def test_progress_keeps_a_line_for_what_is_done(console: Console, output: io.StringIO) -> None:

@@ -1,0 +1,39 @@
+"""What the pages say is what the project does."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from local import catalogue
+from tests.conftest import ROOT
+
+README = ROOT / "README.md"
+
+
+def test_the_table_catalogue_is_current(capsys: pytest.CaptureFixture[str]) -> None:
+    assert catalogue.main(["--check"]) == 0, capsys.readouterr().err
+
+
+def test_every_command_of_the_readme_is_in_the_makefile() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+    text = README.read_text(encoding="utf-8")
+    commands = set(re.findall(r"(?:`|^\$ )make ([a-z-]+)", text, re.MULTILINE))
+    assert commands >= {"run", "test", "clean"}
+    assert commands <= targets
+
+
+@pytest.mark.parametrize("page", [README, *sorted((ROOT / "docs").rglob("*.md"))], ids=str)
+def test_every_path_of_a_page_exists(page: Path) -> None:
+    """Links, and paths of this repository in backticks."""
+    text = page.read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)#:]+)\)", text)
+    paths = re.findall(r"`((?:glue_jobs|local|docs|tests|crawlers|benchmarks)/[\w./]*)`", text)
+    missing = [link for link in links if not (page.parent / link).exists()]
+    missing += [path for path in paths if not (ROOT / path).exists()]
+    assert missing == []
+
+
+def test_the_ci_runs_what_the_readme_names() -> None:
+    assert "make test" in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
