@@ -126,8 +126,6 @@ def closing_table(reports: Sequence[TableReport], runs: Sequence[Mapping[str, Ad
     for name in run_names(len(runs)):
         table.add_column(name.lower(), justify="right", no_wrap=True)
     table.add_column("")
-    table.caption = "+ new  ~ changed: dimensions in place, facts by a further version"
-    table.caption_justify = "left"
     for report in reports:
         figures = (report.source, report.lake, report.warehouse, report.versions)
         table.add_row(

@@ -171,6 +171,7 @@ def _show(
 ) -> None:
     console.print()
     console.print(closing_table(reports, [result.added for result in results]))
+    console.print("[dim]+ new, ~ changed: a dimension in place, a fact by a further version[/]")
     console.print()
     console.print(seconds_table([result.workflow for result in results]))
     console.print()
