@@ -5,6 +5,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
+# Terraform's AWS provider from this folder instead of the internet; empty: from the internet.
+TF_PLUGIN_DIR ?=
 PYTHON := .venv/bin/python
 INSTALLED := .venv/installed
 UV := .cache/uv/bin/uv
@@ -17,8 +19,8 @@ export PYTHONPATH := glue_jobs
 help:
 	@awk 'BEGIN { FS = ":.*## " } \
 	  /^##@ / { printf "%s%s\n", separator, substr($$0, 5); separator = "\n" } \
-	  /^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 } \
-	  /^#  / { printf "               %s\n", substr($$0, 4) }' $(MAKEFILE_LIST)
+	  /^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 } \
+	  /^#  / { printf "                %s\n", substr($$0, 4) }' $(MAKEFILE_LIST)
 
 ##@ Run it here
 
@@ -38,6 +40,15 @@ clean: $(if $(wildcard .state),$(INSTALLED)) ## Remove what runs left behind; th
 .PHONY: test
 test: $(INSTALLED) ## All tests, quick ones first; 90 % of glue_jobs has to be covered
 	@$(PYTHON) -m pytest --cov --cov-fail-under=90 --durations=10
+
+.PHONY: test-all
+test-all: $(INSTALLED) ## All tests and the deployment on a simulated AWS; needs Terraform
+#  TF_PLUGIN_DIR=/folder   offline, with the provider from there
+	@TF_PLUGIN_DIR=$(TF_PLUGIN_DIR) $(PYTHON) -m pytest --cov --cov-fail-under=90 --durations=10 \
+	  tests/unit tests/contracts tests/jobs tests/aws
+
+.PHONY: check
+check: lint audit ## Style, types and security
 
 .PHONY: lint
 lint: $(INSTALLED) ## Style, format and types
@@ -74,6 +85,55 @@ lock: $(UV) ## Pin requirements*.in anew; UPGRADE=1 takes the newest versions th
 	  $(UV) pip compile --quiet --python-version 3.11 $(if $(UPGRADE),--upgrade) \
 	    --custom-compile-command 'make lock' $$name.in -o $$name.txt; \
 	done
+
+##@ Deploy it
+
+TF := terraform -chdir=terraform
+TF_INIT := $(TF) init -input=false $(if $(TF_PLUGIN_DIR),-plugin-dir=$(TF_PLUGIN_DIR))
+ENV ?= dev
+TF_ENV = -var-file=env/$(ENV).tfvars
+
+.PHONY: package
+package: $(INSTALLED) ## Library and wheels for Glue, into build/; same input, same bytes
+	@$(PYTHON) -m local.package
+
+.PHONY: views
+views: $(INSTALLED) ## terraform/views.json from the declared tables
+	@$(PYTHON) -m local.athena_views
+
+.PHONY: tf-docs
+tf-docs: $(INSTALLED) ## terraform/README.md from variables and outputs
+	@$(PYTHON) -m local.terraform_docs
+
+.PHONY: tf-check
+tf-check: $(INSTALLED) ## Format, generated files, validate, test with a mocked provider
+#  TF_PLUGIN_DIR=/folder   offline, with the provider from there
+	@$(TF) fmt -check -recursive -diff
+	@$(PYTHON) -m local.athena_views --check
+	@$(PYTHON) -m local.terraform_docs --check
+	@$(TF_INIT) -backend=false >/dev/null
+	@$(TF) validate
+	@$(TF) test
+
+.PHONY: tf-init
+tf-init:
+	@test -n "$(STATE_BUCKET)" || { echo "STATE_BUCKET is not set: name the bucket of Terraform's state (docs/deploy.md)"; exit 1; }
+	@$(TF_INIT) -reconfigure -backend-config=env/$(ENV).s3.tfbackend -backend-config=bucket=$(STATE_BUCKET)
+
+.PHONY: plan
+plan: package tf-init ## What a deployment would change
+#  ENV=prod STATE_BUCKET=name
+	@$(TF) plan -input=false -out=$(ENV).tfplan $(TF_ENV)
+
+.PHONY: deploy
+deploy: package tf-init ## Make AWS what terraform/ says
+#  ENV=prod STATE_BUCKET=name
+	@$(TF) apply $(if $(CI),-input=false -auto-approve) $(TF_ENV)
+
+.PHONY: destroy
+destroy: package tf-init ## Remove what deploy made; data only where protect_data is false
+#  ENV=dev STATE_BUCKET=name
+	@$(TF) destroy $(if $(CI),-input=false -auto-approve) $(TF_ENV)
 
 # Built anew when the pins change, so that it never holds more or less than they say.
 $(INSTALLED): requirements.txt requirements-dev.txt

@@ -1,0 +1,61 @@
+"""Generate the ``current_…`` views of the processed zone from the declared tables.
+
+A view shows the latest version of each key, without the keys that were deleted. Terraform deploys
+``terraform/views.json``; Athena refuses a view whose declared columns differ from what its query
+gives, so columns are named, never ``*``, and never typed by hand.
+
+Use: ``python -m local.athena_views`` writes the file, with ``--check`` it compares.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from totelake.tables import ROW_DELETED, STAR, StarTable
+
+VIEWS = Path(__file__).resolve().parent.parent / "terraform" / "views.json"
+# Spark and Hive agree on the names of types; Athena's engine has its own for two of them.
+_ATHENA_TYPES = {"int": "integer", "string": "varchar"}
+
+
+def view(table: StarTable) -> dict[str, Any]:
+    """What Terraform needs to know of the view over a star table."""
+    names = ", ".join(f'"{name}"' for name in table.column_names)
+    rank = f'row_number() OVER (PARTITION BY "{table.key}" ORDER BY "batch" DESC)'
+    ranked = f'{names}, "{ROW_DELETED}", {rank} AS "version_rank"'
+    # Names of our own declarations, and nothing is run here.
+    latest = f'SELECT {names} FROM (SELECT {ranked} FROM "{table.name}")'  # nosec B608
+    return {
+        "name": f"current_{table.name}",
+        "description": f"The latest version of each {table.key}, without deleted ones",
+        "sql": f'{latest} WHERE "version_rank" = 1 AND NOT "{ROW_DELETED}"',
+        "columns": [
+            {
+                "name": column.name,
+                "type": _ATHENA_TYPES.get(column.spark_type, column.spark_type),
+                "hive_type": column.spark_type,
+            }
+            for column in table.columns
+        ],
+    }
+
+
+def document() -> str:
+    """The whole file, one view per table of the star."""
+    return json.dumps([view(table) for table in STAR.values()], indent=2) + "\n"
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Write the file, or with ``--check`` end with status 1 if it is not what it should be."""
+    parser = argparse.ArgumentParser(description="Generate terraform/views.json.")
+    parser.add_argument("--check", action="store_true", help="compare, write nothing")
+    if not parser.parse_args(argv).check:
+        VIEWS.write_text(document())
+    elif VIEWS.read_text() != document():
+        sys.exit(f"{VIEWS.name} differs from the declared tables: run make views")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,227 @@
+"""Start moto with the gaps closed that this deployment meets.
+
+moto stands in for AWS on a laptop. Where it differs from AWS in something that `terraform apply`,
+a second plan, a change or a destroy runs into, it is patched here, each patch naming the gap.
+Nothing is added that AWS would refuse. The patches reach into moto's internals, so moto is pinned.
+
+Use: ``python local/moto_server.py -H 127.0.0.1 -p 5123``, or ``patch()`` before starting moto by
+other means.
+"""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from moto.athena.models import AthenaBackend
+from moto.athena.responses import AthenaResponse
+from moto.core.responses import ActionResult, BaseResponse, EmptyResult
+from moto.ec2.models.security_groups import SecurityGroupRule
+from moto.events.models import Rule
+from moto.glue.models import FakeConnection, FakeCrawler, FakeTrigger
+from moto.glue.responses import GlueResponse
+from moto.glue.utils import Action, Predicate
+from moto.s3.models import FakeBucket, FakeDeleteMarker
+from moto.server import main
+from moto.sns.models import sns_backends
+from moto.utilities.arns import parse_arn
+from werkzeug.exceptions import NotImplemented as NotImplementedByServer
+
+
+def patch() -> None:
+    """Close the gaps, in this process, before a server is started."""
+    _answer_missing_actions()
+    _ignore_conditional_bucket_policies()
+    _dispose_delete_markers()
+    _update_glue()
+    _keep_connections()
+    _change_athena()
+    _deliver_events_to_topics()
+    _describe_security_group_rules()
+
+
+def _answer_missing_actions() -> None:
+    """Gap: an action that moto lacks is a 500, which clients retry for minutes. Say 501 at once."""
+    call = BaseResponse.call_action
+
+    def call_action(self: BaseResponse) -> Any:
+        try:
+            return call(self)
+        except NotImplementedError as error:
+            raise NotImplementedByServer(str(error)) from error
+
+    BaseResponse.call_action = call_action  # type: ignore[method-assign]
+
+
+def _ignore_conditional_bucket_policies() -> None:
+    """Gap: a bucket policy's conditions are not evaluated, so "deny without TLS" denies all."""
+    permission = FakeBucket.get_permission
+
+    def get_permission(self: FakeBucket, action: str, resource: str) -> Any:
+        whole = self.policy
+        if whole is None:
+            return permission(self, action, resource)
+        policy = json.loads(whole)
+        policy["Statement"] = [s for s in policy["Statement"] if not s.get("Condition")]
+        self.policy = json.dumps(policy).encode() if policy["Statement"] else None
+        try:
+            return permission(self, action, resource)
+        finally:
+            self.policy = whole
+
+    FakeBucket.get_permission = get_permission  # type: ignore[method-assign]
+
+
+def _dispose_delete_markers() -> None:
+    """Gap: a versioned bucket that holds a delete marker cannot be emptied."""
+
+    def dispose(self: FakeDeleteMarker, garbage: bool = False) -> None:
+        """A marker holds no content to let go of."""
+
+    FakeDeleteMarker.dispose = dispose  # type: ignore[attr-defined]
+
+
+def _update_glue() -> None:
+    """Gap: UpdateJob, UpdateCrawler and UpdateTrigger are missing."""
+
+    def update_job(self: GlueResponse) -> ActionResult:
+        job = self.glue_backend.get_job(self._get_param("JobName"))
+        # An update overwrites the whole definition: what it does not name is gone.
+        kept = ("Name", "CreatedOn", "LastModifiedOn")
+        empty: dict[str, Any] = {key: None for key in job.as_dict() if key not in kept}
+        empty |= {"ExecutionProperty": {}, "DefaultArguments": {}}
+        _set(job, {**empty, **self._get_param("JobUpdate")})
+        return ActionResult({"JobName": job.name})
+
+    def update_crawler(self: GlueResponse) -> ActionResult:
+        crawler: FakeCrawler = self.glue_backend.get_crawler(self._get_param("Name"))
+        _set(crawler, {k: v for k, v in self.parameters.items() if k not in ("Name", "Tags")})
+        crawler.version += 1
+        return EmptyResult()
+
+    def update_trigger(self: GlueResponse) -> ActionResult:
+        trigger: FakeTrigger = self.glue_backend.get_trigger(self._get_param("Name"))
+        new = dict(self._get_param("TriggerUpdate"))
+        new.pop("Name", None)
+        if "Predicate" in new:
+            new["Predicate"] = Predicate(new["Predicate"])
+        new["Actions"] = [Action(action) for action in new.get("Actions", [])]
+        _set(trigger, new)
+        return ActionResult({"Trigger": trigger.as_dict()})
+
+    _add(GlueResponse, update_job, update_crawler, update_trigger)
+
+
+def _keep_connections() -> None:
+    """Gap: GetConnection leaves the type out; DeleteConnection and UpdateConnection are missing."""
+    as_dict = FakeConnection.as_dict
+
+    def with_type(self: FakeConnection, hide_password: bool = False) -> dict[str, Any]:
+        given = self.connection_input
+        return {**as_dict(self, hide_password), "ConnectionType": given.get("ConnectionType")}
+
+    def delete_connection(self: GlueResponse) -> ActionResult:
+        self.glue_backend.connections.pop(self._get_param("ConnectionName"), None)
+        return EmptyResult()
+
+    def update_connection(self: GlueResponse) -> ActionResult:
+        backend = self.glue_backend
+        name = str(self._get_param("Name"))
+        old = backend.get_connection("", name, "")
+        new = FakeConnection(backend, old.catalog_id, self._get_param("ConnectionInput"), {})
+        backend.connections[name] = new
+        return EmptyResult()
+
+    FakeConnection.as_dict = with_type  # type: ignore[method-assign]
+    _add(GlueResponse, delete_connection, update_connection)
+
+
+def _change_athena() -> None:
+    """Gap: UpdateWorkGroup, DeleteNamedQuery and UpdateNamedQuery are missing."""
+
+    def update_work_group(self: AthenaResponse) -> str:
+        group = _athena(self).work_groups[self._get_param("WorkGroup")]
+        group.state = self._get_param("State") or group.state
+        group.description = self._get_param("Description") or group.description
+        changes = dict(self._get_param("ConfigurationUpdates") or {})
+        results = changes.pop("ResultConfigurationUpdates", None)
+        if results is not None:
+            changes["ResultConfiguration"] = results
+        group.configuration.update(changes)
+        return "{}"
+
+    def delete_named_query(self: AthenaResponse) -> str:
+        _athena(self).named_queries.pop(self._get_param("NamedQueryId"), None)
+        return "{}"
+
+    def update_named_query(self: AthenaResponse) -> str:
+        query = _athena(self).named_queries[self._get_param("NamedQueryId")]
+        query.name = self._get_param("Name")
+        query.description = self._get_param("Description") or ""
+        query.query_string = self._get_param("QueryString")
+        return "{}"
+
+    _add(AthenaResponse, update_work_group, delete_named_query, update_named_query)
+
+
+def _athena(response: AthenaResponse) -> AthenaBackend:
+    return response.athena_backend
+
+
+def _deliver_events_to_topics() -> None:
+    """Gap: an EventBridge rule whose target is an SNS topic makes PutEvents fail."""
+    send = Rule.send_to_targets
+
+    def send_to_targets(self: Rule, original_event: Any, transform_input: bool = True) -> None:
+        topics = [t for t in self.targets if parse_arn(t["Arn"]).service == "sns"]
+        for target in topics if self.event_pattern.matches_event(original_event) else []:
+            backend = sns_backends[self.account_id][self.region_name]
+            backend.publish(message=_text(target, original_event), arn=target["Arn"])
+        everything = self.targets
+        self.targets = [target for target in everything if target not in topics]
+        try:
+            send(self, original_event, transform_input)
+        finally:
+            self.targets = everything
+
+    Rule.send_to_targets = send_to_targets  # type: ignore[method-assign]
+
+
+def _describe_security_group_rules() -> None:
+    """Gap: a rule that refers to a security group answers without its description."""
+
+    def description(self: SecurityGroupRule) -> str | None:
+        text = self.ip_range.get("Description") or self.source_group.get("Description")
+        return None if text is None else str(text)
+
+    SecurityGroupRule.description = property(description)  # type: ignore[method-assign, assignment]
+
+
+def _text(target: dict[str, Any], event: dict[str, Any]) -> str:
+    """An event as its target's input transformer words it: a quoted template with <names>."""
+    transformer = target.get("InputTransformer")
+    if transformer is None:
+        return json.dumps(event)
+    text: str = json.loads(transformer["InputTemplate"])
+    for name, path in transformer["InputPathsMap"].items():
+        value: Any = event
+        for step in path.removeprefix("$.").split("."):
+            value = value.get(step, "") if isinstance(value, dict) else ""
+        text = text.replace(f"<{name}>", str(value))
+    return text
+
+
+def _add(response: type[BaseResponse], *actions: Callable[..., Any]) -> None:
+    for action in actions:
+        setattr(response, action.__name__, action)
+
+
+def _set(thing: Any, values: dict[str, Any]) -> None:
+    """Set attributes by the API's names: ``MaxRetries`` is ``max_retries``."""
+    for key, value in values.items():
+        name = "".join(f"_{c.lower()}" if c.isupper() else c for c in key).lstrip("_")
+        setattr(thing, name, value)
+
+
+if __name__ == "__main__":
+    patch()
+    main()

@@ -1,0 +1,52 @@
+# What is said once for every other file: names, places, and the declarations read from the project.
+
+data "aws_caller_identity" "current" {}
+data "aws_partition" "current" {}
+
+locals {
+  prefix     = "${var.name}-${var.environment}"
+  account_id = data.aws_caller_identity.current.account_id
+  partition  = data.aws_partition.current.partition
+  arn_suffix = "${var.region}:${local.account_id}"
+
+  # Bucket names are global, so they carry the account.
+  bucket_names = {
+    for purpose in ["raw", "processed", "artifacts", "athena"] :
+    purpose => "${local.prefix}-${purpose}-${local.account_id}"
+  }
+  zones = { for zone in ["raw", "processed"] : zone => "s3://${local.bucket_names[zone]}" }
+
+  # The catalogue takes no hyphens.
+  database_names = {
+    raw       = coalesce(var.database_names.raw, replace("${local.prefix}-raw", "-", "_"))
+    processed = coalesce(var.database_names.processed, replace("${local.prefix}-processed", "-", "_"))
+  }
+  crawler_names = { for zone in keys(local.zones) : zone => "${local.prefix}-${zone}" }
+  secret_names = {
+    source    = "${local.prefix}/${var.secret_names.source}"
+    warehouse = "${local.prefix}/${var.secret_names.warehouse}"
+  }
+
+  # What workflow.json and crawlers/*.json may name as ${…}. Only values known at plan: they decide for_each.
+  placeholders = {
+    schedule           = var.schedule.cron
+    source_secret      = local.secret_names.source
+    warehouse_secret   = local.secret_names.warehouse
+    raw_zone           = local.zones.raw
+    processed_zone     = local.zones.processed
+    raw_format         = var.raw_format
+    raw_database       = local.database_names.raw
+    processed_database = local.database_names.processed
+    raw_crawler        = local.crawler_names.raw
+    processed_crawler  = local.crawler_names.processed
+  }
+
+  code_folder = "${path.module}/../glue_jobs"
+  workflow    = jsondecode(templatefile("${local.code_folder}/workflow.json", local.placeholders))
+  job_names   = { for job in keys(local.workflow.jobs) : job => "${local.prefix}-${job}" }
+
+  crawlers = {
+    for zone in keys(local.zones) :
+    zone => jsondecode(templatefile("${path.module}/../crawlers/${zone}.json", local.placeholders))
+  }
+}

@@ -1,0 +1,146 @@
+"""The real Terraform configuration, to be applied to moto.
+
+Needs the ``terraform`` program and its AWS provider: from the folder that ``TF_PLUGIN_DIR`` names,
+or, without that, from the internet.
+"""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+REGION = "eu-west-2"
+# The state stays beside the copy; S3's lifecycle takes the provider a minute to be sure of.
+_LOCAL_STATE = 'terraform {\n  backend "local" {}\n}\n'
+_NO_LIFECYCLE = 'resource "aws_s3_bucket_lifecycle_configuration" "this" {\n  for_each = {}\n}\n'
+
+
+def environment(endpoint: str) -> dict[str, str]:
+    """This process's environment, with every AWS client sent to moto."""
+    # A machine's own Terraform settings could name another provider mirror.
+    kept = {k: v for k, v in os.environ.items() if k != "TF_CLI_CONFIG_FILE"}
+    return {
+        **{k: v for k, v in kept.items() if not k.startswith(("AWS_", "TF_VAR_"))},
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "CHECKPOINT_DISABLE": "1",
+        "TF_IN_AUTOMATION": "1",
+        "TF_VAR_environment": "test",
+        "TF_VAR_build_folder": "tests/build",
+        "TF_VAR_protect_data": "false",
+    }
+
+
+@dataclass
+class Aws:
+    """A running moto."""
+
+    endpoint: str
+
+    def client(self, service: str, **credentials: str) -> Any:
+        """A client of one service, by default as an administrator."""
+        keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test", **credentials}
+        return boto3.client(service, endpoint_url=self.endpoint, region_name=REGION, **keys)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@contextmanager
+def running_moto() -> Iterator[Aws]:
+    """Run local/moto_server.py on a free port while the block lasts."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "local/moto_server.py", "-H", "127.0.0.1", "-p", str(port)]
+    process = subprocess.Popen(
+        command, cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        deadline = time.monotonic() + 30
+        while not _listens(port):
+            assert process.poll() is None, "moto ended before it listened"
+            assert time.monotonic() < deadline, "moto does not listen after 30 seconds"
+            time.sleep(0.05)
+        yield Aws(f"http://127.0.0.1:{port}")
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+@dataclass
+class Deployment:
+    """A copy of the configuration, and what is applied of it."""
+
+    folder: Path
+    aws: Aws
+
+    def terraform(self, *arguments: str, ok: tuple[int, ...] = (0,)) -> str:
+        """What terraform prints; an exit status that is not ``ok`` fails the test with it."""
+        result = subprocess.run(
+            ["terraform", *arguments, "-no-color"],
+            cwd=self.folder,
+            env=environment(self.aws.endpoint),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        said = f"terraform {' '.join(arguments)}\n{result.stdout}\n{result.stderr}"
+        assert result.returncode in ok, said
+        return result.stdout
+
+    def apply(self, **variables: Any) -> None:
+        """Apply with these variables and nothing else; they are kept for the next plan."""
+        (self.folder / "test.auto.tfvars.json").write_text(json.dumps(variables))
+        self.terraform("apply", "-auto-approve", "-input=false")
+
+    def changes(self) -> list[str]:
+        """What a second plan would do: lines like ``update aws_glue_job.this["load"]``."""
+        self.terraform("plan", "-input=false", "-out=plan", "-detailed-exitcode", ok=(0, 2))
+        shown = json.loads(self.terraform("show", "-json", "plan"))
+        return [
+            f"{'/'.join(it['change']['actions'])} {it['address']}"
+            for it in shown.get("resource_changes", [])
+            if it["change"]["actions"] not in (["no-op"], ["read"])
+        ]
+
+    def outputs(self) -> dict[str, Any]:
+        """Values of the outputs."""
+        state = json.loads((self.folder / "terraform.tfstate").read_text())
+        return {name: output["value"] for name, output in state["outputs"].items()}
+
+    def destroy(self) -> None:
+        """Destroy everything."""
+        self.terraform("destroy", "-auto-approve", "-input=false")
+
+
+def prepare(folder: Path, aws: Aws, *, lifecycle: bool) -> Deployment:
+    """Copy what Terraform reads of the repository, and initialise it."""
+    if shutil.which("terraform") is None:
+        pytest.skip("terraform is not on PATH")
+    hidden = shutil.ignore_patterns(".terraform*", "*.tfstate*", "__pycache__", "*_override.tf")
+    for name in ("terraform", "glue_jobs", "crawlers"):
+        shutil.copytree(REPOSITORY / name, folder / name, ignore=hidden)
+    override = _LOCAL_STATE if lifecycle else _LOCAL_STATE + _NO_LIFECYCLE
+    (folder / "terraform" / "test_override.tf").write_text(override)
+    deployment = Deployment(folder / "terraform", aws)
+    plugins = os.environ.get("TF_PLUGIN_DIR")
+    deployment.terraform("init", "-input=false", *([f"-plugin-dir={plugins}"] if plugins else []))
+    return deployment

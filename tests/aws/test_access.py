@@ -1,0 +1,226 @@
+"""Each role can do what its job or crawler does, and nothing else.
+
+For objects moto enforces the applied policies; for the rest the policy documents are read, because
+moto knows no resource but "*" there.
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import requests
+from botocore.exceptions import ClientError
+
+from tests.aws.deployment import Aws, Deployment
+
+PREFIX = "totesys-test"
+JOBS = ("extract", "transform", "load")
+CRAWLERS = ("raw", "processed")
+DATA = "address/batch=20261120T101500Z/part-00000.parquet"
+MANIFEST = "_batches/00000001.json"
+ATTEMPT = "_attempts/20261120T101500Z.json"
+CODE = "code/0/extract.py"
+
+# Role → bucket → what it may do with which object; all else is refused.
+ALLOWED = {
+    "extract-job": {
+        "raw": {
+            ("get", DATA), ("put", DATA), ("delete", DATA),
+            ("get", ATTEMPT), ("put", ATTEMPT), ("delete", ATTEMPT),
+            ("get", MANIFEST), ("put", MANIFEST),
+        },
+        "artifacts": {("get", CODE)},
+    },
+    "transform-job": {
+        "raw": {("get", DATA), ("get", ATTEMPT), ("get", MANIFEST)},
+        "processed": {
+            ("get", DATA), ("put", DATA), ("delete", DATA),
+            ("get", ATTEMPT), ("put", ATTEMPT),
+            ("get", MANIFEST), ("put", MANIFEST),
+        },
+        "artifacts": {("get", CODE)},
+    },
+    "load-job": {
+        "processed": {("get", DATA), ("get", ATTEMPT), ("get", MANIFEST)},
+        "artifacts": {("get", CODE)},
+    },
+    "raw-crawler": {"raw": {("get", DATA), ("get", ATTEMPT), ("get", MANIFEST)}},
+    "processed-crawler": {"processed": {("get", DATA), ("get", ATTEMPT), ("get", MANIFEST)}},
+}  # fmt: skip
+OBJECTS = {
+    "raw": [DATA, MANIFEST, ATTEMPT],
+    "processed": [DATA, MANIFEST, ATTEMPT],
+    "artifacts": [CODE],
+    "athena": ["results/1.csv"],
+}
+
+
+@pytest.fixture(scope="module")
+def stored(aws: Aws, deployment: Deployment) -> dict[str, str]:
+    """Bucket names by purpose; every object that is asked for is there."""
+    buckets: dict[str, str] = deployment.outputs()["buckets"]
+    for purpose, keys in OBJECTS.items():
+        for key in keys:
+            aws.client("s3").put_object(Bucket=buckets[purpose], Key=key, Body=b"{}")
+    return buckets
+
+
+@pytest.fixture
+def enforced(aws: Aws) -> Iterator[None]:
+    """Policies are enforced while the test runs."""
+    requests.post(f"{aws.endpoint}/moto-api/reset-auth", data="0", timeout=10)
+    yield
+    requests.post(f"{aws.endpoint}/moto-api/reset-auth", data="inf", timeout=10)
+
+
+@pytest.fixture
+def s3(request: pytest.FixtureRequest, account: Aws) -> Any:
+    """S3 as a role; the role is taken on before policies are enforced."""
+    arn = f"arn:aws:iam::123456789012:role/{PREFIX}-{request.param}"
+    answer = account.client("sts").assume_role(RoleArn=arn, RoleSessionName="test")["Credentials"]
+    request.getfixturevalue("enforced")
+    return account.client(
+        "s3",
+        aws_access_key_id=answer["AccessKeyId"],
+        aws_secret_access_key=answer["SecretAccessKey"],
+        aws_session_token=answer["SessionToken"],
+    )
+
+
+def attempt(s3: Any, action: str, bucket: str, key: str) -> bool:
+    """Whether S3 lets it happen."""
+    try:
+        if action == "get":
+            s3.get_object(Bucket=bucket, Key=key)
+        elif action == "put":
+            s3.put_object(Bucket=bucket, Key=key, Body=b"{}")
+        else:
+            s3.delete_object(Bucket=bucket, Key=key)
+            s3.put_object(Bucket=bucket, Key=key, Body=b"{}")
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in ("AccessDenied", "403"):
+            raise
+        return False
+    return True
+
+
+@pytest.mark.parametrize(("s3", "role"), [(role, role) for role in ALLOWED], indirect=["s3"])
+def test_objects(s3: Any, role: str, stored: dict[str, str]) -> None:
+    granted = {
+        (purpose, action, key)
+        for purpose, keys in OBJECTS.items()
+        for key in keys
+        for action in ("get", "put", "delete")
+        if attempt(s3, action, stored[purpose], key)
+    }
+    expected = {(purpose, *what) for purpose, whats in ALLOWED[role].items() for what in whats}
+    assert granted == expected
+
+
+def statements(aws: Aws, role: str) -> list[dict[str, Any]]:
+    """The statements of a role's only policy."""
+    iam = aws.client("iam")
+    name = f"{PREFIX}-{role}"
+    assert iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"] == []
+    (policy,) = iam.list_role_policies(RoleName=name)["PolicyNames"]
+    document = iam.get_role_policy(RoleName=name, PolicyName=policy)["PolicyDocument"]
+    found: list[dict[str, Any]] = document["Statement"]
+    return found
+
+
+def granted(aws: Aws, role: str, action: str) -> list[str]:
+    """The resources on which a role may do an action."""
+    return [
+        resource
+        for statement in statements(aws, role)
+        if action in statement["Action"]
+        for resource in statement["Resource"]
+    ]
+
+
+@pytest.mark.parametrize("role", ALLOWED)
+def test_actions_are_named_and_resources_narrow(account: Aws, role: str) -> None:
+    for statement in statements(account, role):
+        assert statement["Effect"] == "Allow"
+        assert not [action for action in statement["Action"] if "*" in action]
+        if "*" in statement["Resource"]:
+            assert statement["Action"] == ["cloudwatch:PutMetricData"]
+            namespaces = statement["Condition"]["StringEquals"]["cloudwatch:namespace"]
+            assert namespaces == ["Totelake", "Glue"]
+
+
+def test_each_job_reads_its_own_secret_only(aws: Aws, deployment: Deployment) -> None:
+    secrets = aws.client("secretsmanager")
+    arns = {
+        purpose: secrets.describe_secret(SecretId=name)["ARN"]
+        for purpose, name in deployment.outputs()["secrets"].items()
+    }
+    read = {role: granted(aws, role, "secretsmanager:GetSecretValue") for role in ALLOWED}
+    assert read == {
+        "extract-job": [arns["source"]],
+        "transform-job": [],
+        "load-job": [arns["warehouse"]],
+        "raw-crawler": [],
+        "processed-crawler": [],
+    }
+
+
+@pytest.mark.parametrize(
+    ("role", "database"),
+    [
+        ("extract-job", "raw"),
+        ("transform-job", "processed"),
+        ("raw-crawler", "raw"),
+        ("processed-crawler", "processed"),
+    ],
+)
+def test_catalogue_of_its_own_zone_only(
+    aws: Aws, deployment: Deployment, role: str, database: str
+) -> None:
+    own = deployment.outputs()["databases"][database]
+    resources = granted(aws, role, "glue:BatchCreatePartition")
+    names = [resource.split(":", 5)[5] for resource in resources]
+    assert names == ["catalog", f"database/{own}", f"table/{own}/*"]
+
+
+def test_jobs_keep_no_tables_and_crawlers_start_nothing(account: Aws) -> None:
+    for role in ALLOWED:
+        is_crawler = role.endswith("crawler")
+        assert bool(granted(account, role, "glue:CreateTable")) == is_crawler
+        assert not granted(account, role, "glue:DeleteTable")
+        assert not granted(account, role, "glue:StartJobRun")
+        if is_crawler:
+            assert not granted(account, role, "glue:StartCrawler")
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_logs_of_its_own_only(account: Aws, job: str) -> None:
+    groups = [
+        arn.split(":log-group:")[1] for arn in granted(account, f"{job}-job", "logs:PutLogEvents")
+    ]
+    assert groups == [f"/{PREFIX}/{job}/*", "/aws-glue/jobs/*"]
+
+
+@pytest.mark.parametrize("role", ALLOWED)
+def test_only_glue_of_this_account_takes_a_role(account: Aws, role: str) -> None:
+    document = account.client("iam").get_role(RoleName=f"{PREFIX}-{role}")["Role"]
+    trust = document["AssumeRolePolicyDocument"]["Statement"]
+    assert trust == [
+        {
+            "Effect": "Allow",
+            "Action": "sts:AssumeRole",
+            "Principal": {"Service": "glue.amazonaws.com"},
+            "Condition": {"StringEquals": {"aws:SourceAccount": "123456789012"}},
+        }
+    ]
+
+
+def test_manifests_are_create_only_by_bucket_policy(aws: Aws, deployment: Deployment) -> None:
+    buckets = deployment.outputs()["buckets"]
+    for zone in ("raw", "processed"):
+        policy = aws.client("s3").get_bucket_policy(Bucket=buckets[zone])["Policy"]
+        (deny,) = [s for s in json.loads(policy)["Statement"] if s["Action"] == "s3:PutObject"]
+        assert deny["Effect"] == "Deny"
+        assert deny["Resource"] == f"arn:aws:s3:::{buckets[zone]}/_batches/*"
+        assert deny["Condition"]["Null"] == {"s3:if-none-match": "true"}

@@ -1,0 +1,140 @@
+"""Apply, change, destroy: each leaves what it says.
+
+The last of the files that share a deployment, because it uses it up.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.aws.deployment import Aws, Deployment, prepare, running_moto
+
+CHANGED = {
+    "schedule": {"cron": "cron(0/15 * * * ? *)", "enabled": False},
+    "workers": {"default": {"count": 3}, "load": {"type": "G.2X", "timeout_minutes": 30}},
+    "crawl": "daily",
+    "athena_scan_limit_mb": 500,
+    "retention": {"log_days": 30},
+    "kms_key_arn": "arn:aws:kms:eu-west-2:123456789012:key/11111111-2222-3333-4444-555555555555",
+}
+WAREHOUSE = "totesys-test/warehouse"
+SECRET_FIELDS = {"engine", "host", "port", "dbname", "username", "password", "sslmode"}
+
+
+def leftovers(aws: Aws) -> dict[str, list[str]]:
+    """Names of everything that an account without this deployment does not have, by service."""
+    glue, iam = aws.client("glue"), aws.client("iam")
+    found = {
+        "buckets": [it["Name"] for it in aws.client("s3").list_buckets()["Buckets"]],
+        "jobs": [it["Name"] for it in glue.get_jobs()["Jobs"]],
+        "triggers": [it["Name"] for it in glue.get_triggers()["Triggers"]],
+        "crawlers": [it["Name"] for it in glue.get_crawlers()["Crawlers"]],
+        "workflows": glue.list_workflows()["Workflows"],
+        "databases": [it["Name"] for it in glue.get_databases()["DatabaseList"]],
+        "connections": [it["Name"] for it in glue.get_connections()["ConnectionList"]],
+        "roles": [
+            it["RoleName"]
+            for it in iam.list_roles()["Roles"]
+            if not it["Path"].startswith("/aws-service-role/")
+        ],
+        "secrets": [it["Name"] for it in aws.client("secretsmanager").list_secrets()["SecretList"]],
+        "topics": [it["TopicArn"] for it in aws.client("sns").list_topics()["Topics"]],
+        "rules": [it["Name"] for it in aws.client("events").list_rules()["Rules"]],
+        "alarms": [
+            it["AlarmName"] for it in aws.client("cloudwatch").describe_alarms()["MetricAlarms"]
+        ],
+        "dashboards": [
+            it["DashboardName"]
+            for it in aws.client("cloudwatch").list_dashboards()["DashboardEntries"]
+        ],
+        "log groups": [
+            it["logGroupName"] for it in aws.client("logs").describe_log_groups()["logGroups"]
+        ],
+        "workgroups": [
+            it["Name"]
+            for it in aws.client("athena").list_work_groups()["WorkGroups"]
+            if it["Name"] != "primary"
+        ],
+        "databases in RDS": [
+            it["DBInstanceIdentifier"]
+            for it in aws.client("rds").describe_db_instances()["DBInstances"]
+        ],
+        "networks": [
+            it["VpcId"]
+            for it in aws.client("ec2").describe_vpcs()["Vpcs"]
+            if not it.get("IsDefault")
+        ],
+    }
+    return {what: names for what, names in found.items() if names}
+
+
+def put_data(deployment: Deployment) -> None:
+    """What a deployment that was used has: objects, old versions, delete markers."""
+    s3 = deployment.aws.client("s3")
+    for bucket in deployment.outputs()["buckets"].values():
+        for _ in range(2):
+            s3.put_object(Bucket=bucket, Key="address/batch=1/part-00000.parquet", Body=b"rows")
+        s3.delete_object(Bucket=bucket, Key="address/batch=1/part-00000.parquet")
+        s3.put_object(Bucket=bucket, Key="address/batch=2/part-00000.parquet", Body=b"rows")
+
+
+def test_change_and_destroy(deployment: Deployment) -> None:
+    deployment.apply(**CHANGED)
+    assert deployment.changes() == []
+    glue = deployment.aws.client("glue")
+    job = glue.get_job(JobName="totesys-test-load")["Job"]
+    assert (job["WorkerType"], job["NumberOfWorkers"], job["Timeout"]) == ("G.2X", 2, 30)
+    trigger = glue.get_trigger(Name="totesys-test-start")["Trigger"]
+    assert (trigger["Schedule"], trigger["State"]) == ("cron(0/15 * * * ? *)", "CREATED")
+    crawler = glue.get_crawler(Name="totesys-test-raw")["Crawler"]
+    assert crawler["Schedule"]["ScheduleExpression"] == "cron(10 3 * * ? *)"
+
+    # Back on: from a schedule that is off, with crawlers in the workflow.
+    back = {**CHANGED, "schedule": {"cron": "cron(0/10 * * * ? *)"}, "crawl": "every_run"}
+    deployment.apply(**back)
+    assert deployment.changes() == []
+    trigger = glue.get_trigger(Name="totesys-test-start")["Trigger"]
+    assert (trigger["Schedule"], trigger["State"]) == ("cron(0/10 * * * ? *)", "ACTIVATED")
+    branch = glue.get_trigger(Name="totesys-test-crawl-raw")["Trigger"]
+    assert branch["Actions"] == [{"CrawlerName": "totesys-test-raw"}]
+
+    put_data(deployment)
+    deployment.destroy()
+    assert leftovers(deployment.aws) == {}
+
+
+@pytest.mark.whole
+def test_everything_with_network_and_warehouse(tmp_path: Path) -> None:
+    choices: dict[str, Any] = {"network": {"mode": "new"}, "warehouse": {"create": True}}
+    with running_moto() as aws:
+        deployment = prepare(tmp_path, aws, lifecycle=True)
+        deployment.apply(**choices)
+        assert deployment.changes() == []
+        secrets = aws.client("secretsmanager")
+        first = json.loads(secrets.get_secret_value(SecretId=WAREHOUSE)["SecretString"])
+        assert len(first["password"]) == 64
+        assert set(first) == SECRET_FIELDS
+        assert first["host"] == deployment.outputs()["warehouse_address"]
+
+        deployment.apply(**choices, tags={"another": "tag"})
+        again = json.loads(secrets.get_secret_value(SecretId=WAREHOUSE)["SecretString"])
+        assert again == first
+        choices["warehouse"] = {"create": True, "password_version": 2}
+        deployment.apply(**choices)
+        assert deployment.changes() == []
+        second = json.loads(secrets.get_secret_value(SecretId=WAREHOUSE)["SecretString"])
+        assert second["password"] != first["password"]
+        state = (deployment.folder / "terraform.tfstate").read_text()
+        assert first["password"] not in state
+        assert second["password"] not in state
+
+        glue = aws.client("glue")
+        for job, connected in {"extract": True, "transform": False, "load": True}.items():
+            applied = glue.get_job(JobName=f"totesys-test-{job}")["Job"]
+            assert bool(applied.get("Connections", {}).get("Connections")) == connected
+
+        put_data(deployment)
+        deployment.destroy()
+        assert leftovers(aws) == {}
