@@ -27,6 +27,7 @@ help:
 .PHONY: run
 run: $(INSTALLED) ## Source to lake to warehouse, then a month of business, then again
 #  SEED=7 SIZE=10     other data, ten times as many
+#  QUICK=1            all jobs in one process, on one Spark session
 #  SOURCE_URL=postgresql://user:password@host:port/database [WAREHOUSE_URL=…]
 #                     once, on databases that are there already; [?sslmode=disable]
 	@$(PYTHON) -m local.run # what is said to make reaches it by the environment

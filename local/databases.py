@@ -119,7 +119,9 @@ def open_connection(what: str, credentials: Credentials) -> Iterator[Connection]
             yield connection
     except (DatabaseError, InterfaceError, OSError) as error:
         told = error.args[0] if error.args else error
-        reason = told.get("M", told) if isinstance(told, dict) else told
+        reason = str(told.get("M", told) if isinstance(told, dict) else told)
+        if "SSL" in reason:
+            reason += "; ?sslmode=disable does without, on a network that can be trusted"
         raise AccessError(
             f"The {what} at {credentials.place}, as {credentials.username!r}: {reason}"
         ) from error

@@ -14,12 +14,13 @@ from rich.markup import escape
 
 from local.aws import Aws, running_aws
 from local.databases import AccessError, Databases, advance, open_connection, open_databases
+from local.in_process import InProcess
 from local.java import JavaError, find_java, jdbc_driver
 from local.postgres import PostgresError
 from local.processed_zone import ProcessedZone
 from local.progress import Progress, closing_table, remarks, run_names, seconds_table
 from local.report import Added, TableReport, added, compare, mark
-from local.runner import BusyError, Processes, WorkflowRun, exclusive, run_workflow
+from local.runner import BusyError, Launcher, Processes, WorkflowRun, exclusive, run_workflow
 from local.settings import Settings, SettingsError, read_settings, secret
 from local.simulator import Activity
 from local.spark import write_settings
@@ -83,7 +84,10 @@ def run(settings: Settings, progress: Progress) -> int:
             aws.create_secret(SOURCE_SECRET, secret(databases.source))
             aws.create_secret(WAREHOUSE_SECRET, secret(databases.warehouse))
             environment = job_environment(os.environ, aws, state)
-        launcher = Processes(SCRIPTS, environment, inherit=[lock])
+        launcher: Launcher = Processes(SCRIPTS, environment, inherit=[lock])
+        if settings.quick:
+            os.environ.update(environment)
+            launcher = InProcess(SCRIPTS)
 
         def once() -> Result:
             with open_connection("warehouse", databases.warehouse) as warehouse:

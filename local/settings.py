@@ -29,12 +29,14 @@ class Settings:
         warehouse: The warehouse that is there already; None for the embedded one.
         seed: Of the simulation; None for the one it was made with, or the default.
         size: Of the simulation, as a multiple of the real company's; None likewise.
+        quick: Whether all jobs run in this one process, on one Spark session.
     """
 
     source: Credentials | None = None
     warehouse: Credentials | None = None
     seed: int | None = None
     size: float | None = None
+    quick: bool = False
 
     @property
     def state(self) -> Path:
@@ -46,14 +48,14 @@ class Settings:
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
-    """Read SOURCE_URL, WAREHOUSE_URL, SEED and SIZE; an empty one counts as absent.
+    """Read SOURCE_URL, WAREHOUSE_URL, SEED, SIZE and QUICK; an empty one counts as absent.
 
     Raises:
         SettingsError: If one has a form it cannot have, or would be ignored.
     """
     given = {
         name: environment[name].strip()
-        for name in ("SOURCE_URL", "WAREHOUSE_URL", "SEED", "SIZE")
+        for name in ("SOURCE_URL", "WAREHOUSE_URL", "SEED", "SIZE", "QUICK")
         if environment.get(name, "").strip()
     }
     simulation = [name for name in ("SEED", "SIZE") if name in given]
@@ -71,6 +73,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         ),
         seed=_whole_number("SEED", given["SEED"]) if "SEED" in given else None,
         size=_multiple("SIZE", given["SIZE"]) if "SIZE" in given else None,
+        quick="QUICK" in given,
     )
 
 
