@@ -152,7 +152,7 @@ $(INSTALLED): requirements.txt requirements-dev.txt
 	echo "Setting up .venv with $$($$python -V), once; a minute or two …"; \
 	$$python -m venv --clear .venv
 	@# Complete pins need no resolving; what is never imported need not be compiled.
-	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --no-compile \
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --no-compile --use-pep517 \
 	  -r requirements.txt -r requirements-dev.txt
 	@touch $@
 

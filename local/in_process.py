@@ -3,8 +3,8 @@
 import importlib.util
 import os
 import traceback
-from collections.abc import Sequence
-from contextlib import redirect_stdout
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from threading import Lock, Thread
 from typing import TextIO
@@ -12,11 +12,14 @@ from typing import TextIO
 from local.runner import FAILED, STOPPED, SUCCEEDED, JobLog
 from local.workflow import Job
 
+_STANDARD_ERROR = 2
+
 
 class InProcess:
     """Calls each job's `main`, one at a time, in the environment that this process has.
 
-    A job cannot be ended from outside here, so its timeout does not count.
+    A job cannot be ended from outside here: its timeout does not count, and a run that is
+    stopped waits for it.
     """
 
     def __init__(self, scripts: Path) -> None:
@@ -33,7 +36,10 @@ class InProcess:
             reading, writing = os.pipe()
             reader = Thread(target=log.copy, args=(os.fdopen(reading, encoding="utf-8"),))
             reader.start()
-            with os.fdopen(writing, "w", encoding="utf-8", buffering=1) as output:
+            with (
+                os.fdopen(writing, "w", encoding="utf-8", buffering=1) as output,
+                _errors_to(log.path),
+            ):
                 succeeded = _call(script, arguments, output)
             reader.join()
         return (SUCCEEDED, "") if succeeded else (FAILED, log.why_failed(1))
@@ -41,6 +47,19 @@ class InProcess:
     def stop(self) -> None:
         """Start no more jobs."""
         self._stopped = True
+
+
+@contextmanager
+def _errors_to(log: Path) -> Iterator[None]:
+    """Have standard error, that of a Java machine started meanwhile too, go to a log."""
+    kept = os.dup(_STANDARD_ERROR)
+    try:
+        with log.open("ab") as file:
+            os.dup2(file.fileno(), _STANDARD_ERROR)
+        yield
+    finally:
+        os.dup2(kept, _STANDARD_ERROR)
+        os.close(kept)
 
 
 def _call(script: Path, arguments: Sequence[str], output: TextIO) -> bool:

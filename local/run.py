@@ -86,6 +86,7 @@ def run(settings: Settings, progress: Progress) -> int:
             environment = job_environment(os.environ, aws, state)
         launcher: Launcher = Processes(SCRIPTS, environment, inherit=[lock])
         if settings.quick:
+            os.environ.clear()
             os.environ.update(environment)
             launcher = InProcess(SCRIPTS)
 

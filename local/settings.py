@@ -66,6 +66,8 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         )
     if "WAREHOUSE_URL" in given and "SOURCE_URL" not in given:
         raise SettingsError("WAREHOUSE_URL goes with SOURCE_URL, which is missing: give both")
+    if given.get("QUICK", "1") != "1":
+        raise SettingsError(f"QUICK: expected 1 or nothing, found {given['QUICK']!r}")
     return Settings(
         source=parse_url("SOURCE_URL", given["SOURCE_URL"]) if "SOURCE_URL" in given else None,
         warehouse=(

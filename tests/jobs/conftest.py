@@ -164,6 +164,7 @@ def make_pipeline(
 ) -> Iterator[Callable[[str], Pipeline]]:
     """Makes a pipeline whose source is a copy of a database."""
     made: list[Pipeline] = []
+    administrator = connect(postgres.url("postgres"))
 
     def make(template: str) -> Pipeline:
         name = f"test{time.monotonic_ns()}"
@@ -186,6 +187,11 @@ def make_pipeline(
     for pipeline in made:
         runtime.close(pipeline.source)
         runtime.close(pipeline.warehouse)
+        # Left to the end, they cost minutes when the server writes them all out and is removed.
+        for kind in ("source", "warehouse", "backup"):
+            database = identifier(f"{pipeline.name}_{kind}")
+            administrator.run(f"DROP DATABASE IF EXISTS {database} WITH (FORCE)")
+    administrator.close()
 
 
 @pytest.fixture

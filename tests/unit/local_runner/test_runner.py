@@ -323,8 +323,9 @@ def test_jobs_may_run_in_this_process(bench: Bench) -> None:
     definition = workflow(["a", "b", "c"], [start("a", "b"), after({"b": "FAILED"}, "c")])
     bench.script("a", "import os\ndef main(argv): print({'event': os.getpid()}, argv[1:3])")
     bench.script("b", "def main(argv):\n    print('word')\n    raise ValueError('odd')")
+    noise = "import subprocess\nsubprocess.run('echo java >&2', shell=True)\n"
     body = "import json, os\ndef main(argv): print(json.dumps({'event': os.getpid()}))"
-    bench.script("c", body)
+    bench.script("c", noise + body)
 
     done = run_workflow(definition, bench.logs, InProcess(bench.folder), bench.recorder)
 
@@ -333,6 +334,7 @@ def test_jobs_may_run_in_this_process(bench: Bench) -> None:
     assert "['--JOB_NAME', 'a']" in done.jobs["a"].log.read_text()
     assert "Traceback" not in done.jobs["a"].log.read_text()
     assert done.jobs["c"].events == [{"event": os.getpid()}]
+    assert "java" in done.jobs["c"].log.read_text()
 
 
 def test_no_job_starts_in_this_process_once_the_run_was_stopped(bench: Bench) -> None:

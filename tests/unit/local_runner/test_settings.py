@@ -14,14 +14,14 @@ URL = f"postgresql://reader:{ENCODED}@db.example.com:5433/tote%20sys"
 def test_nothing_asked_is_the_simulation() -> None:
     settings = read_settings({"SOURCE_URL": "", "SEED": " "})
 
-    assert settings == Settings()
+    assert settings == Settings(quick=False)
     assert settings.state == Path(".state/simulated")
 
 
 def test_seed_and_size() -> None:
-    settings = read_settings({"SEED": "7", "SIZE": "0.5"})
+    settings = read_settings({"SEED": "7", "SIZE": "0.5", "QUICK": "1"})
 
-    assert (settings.seed, settings.size) == (7, 0.5)
+    assert (settings.seed, settings.size, settings.quick) == (7, 0.5, True)
 
 
 def test_a_url_becomes_credentials() -> None:
@@ -92,6 +92,7 @@ def test_a_malformed_url_is_explained_without_being_shown(url: str) -> None:
         ({"SIZE": "nan"}, "SIZE: expected a number above 0"),
         ({"SIZE": "inf"}, "SIZE: expected a number above 0"),
         ({"SIZE": "big"}, "SIZE: expected a number above 0"),
+        ({"QUICK": "0"}, "QUICK: expected 1 or nothing, found '0'"),
         ({"SOURCE_URL": URL, "SIZE": "2"}, "SIZE is for the simulated source"),
         ({"WAREHOUSE_URL": URL}, "WAREHOUSE_URL goes with SOURCE_URL"),
     ],
