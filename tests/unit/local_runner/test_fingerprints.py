@@ -132,6 +132,14 @@ def test_a_row_that_is_there_twice_counts_twice(connection: Connection) -> None:
     assert in_postgres(connection, [ROW]) != in_postgres(connection, [ROW, ROW])
 
 
+def test_every_row_counts(connection: Connection) -> None:
+    others = [(key, *ROW[1:]) for key in (1, 2, 3)]
+
+    digests = {in_postgres(connection, [row for row in others if row != left]) for left in others}
+
+    assert len(digests) == 3
+
+
 def test_a_price_is_the_same_however_many_zeros_it_has(connection: Connection) -> None:
     with_zeros = (*ROW[:6], Decimal("2.500000"), True)
 

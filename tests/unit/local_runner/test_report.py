@@ -308,6 +308,17 @@ def test_versions_are_compared_and_equal_neighbours_count_once(places: Places) -
     assert places.compare()["fact_payment"].versions == payments + 2
 
 
+def test_a_row_that_was_deleted_and_came_back_is_a_further_version(places: Places) -> None:
+    row = places.star["fact_payment"][0]
+    places.land("20240102T000000Z", {"fact_payment": [{**row, ROW_DELETED: True}]})
+    places.land("20240103T000000Z", {"fact_payment": [row]})
+
+    (difference,) = places.differing()["fact_payment"]
+
+    payments = len(places.star["fact_payment"])
+    assert difference == f"versions: {payments + 1} rows in the lake, {payments} in the warehouse"
+
+
 def test_what_is_deleted_everywhere_agrees(places: Places) -> None:
     later = "20240102T000000Z"
     payment = next(r for r in places.star["fact_payment"] if r["payment_id"] == 1)
