@@ -65,7 +65,7 @@ def land(
     log: Log,
 ) -> dict[str, TableEntry]:
     """Write the batch's rows, several tables at once."""
-    spark = runtime.spark_session("totelake extract")
+    spark = runtime.spark_session("totelake extract", arrow=True)
     frames = raw.frames(spark, zone, previous, source, wanted)
 
     def write(table: str) -> TableEntry:
@@ -76,7 +76,10 @@ def land(
             facts.update(rows=entry.rows, lookups=entry.lookups)
         return entry
 
-    return dict(zip(TABLES, runtime.in_parallel(write, TABLES), strict=True))
+    # The biggest first: none of them is then left to work alone at the end.
+    biggest_first = sorted(TABLES, key=lambda table: -source.sizes[table])
+    entries = dict(zip(biggest_first, runtime.in_parallel(write, biggest_first), strict=True))
+    return {table: entries[table] for table in TABLES}
 
 
 def commit(

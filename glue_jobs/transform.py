@@ -26,7 +26,9 @@ def main(argv: list[str]) -> None:
 def transform(raw_zone: Zone, zone: Zone, landed: Manifest, log: Log) -> Manifest:
     """Transform one raw batch and commit it to the processed zone."""
     started_at = batch.utc_now().isoformat()
-    candidates = processed.candidates(runtime.spark_session("totelake transform"), raw_zone, landed)
+    candidates = processed.candidates(
+        runtime.spark_session("totelake transform", arrow=True), raw_zone, landed
+    )
     accepted = processed.accepted(candidates)
     expected = processed.expected_rows(landed)
 

@@ -10,6 +10,7 @@ import io
 import json
 import os
 import uuid
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
@@ -17,6 +18,7 @@ from typing import Any, Protocol
 import fsspec
 import pyarrow as pa
 import pyarrow.csv
+import pyarrow.json
 import pyarrow.parquet
 from fsspec.implementations.local import LocalFileSystem
 from pyspark.sql import DataFrame, SparkSession
@@ -195,6 +197,23 @@ def write_frame(frame: DataFrame, folder_uri: str, file_format: str = PARQUET) -
     Returns:
         The files written, in the order of their partitions.
     """
+    return write_counted(frame, folder_uri, file_format)[0]
+
+
+def write_counted(
+    frame: DataFrame, folder_uri: str, file_format: str = PARQUET, count_by: str = ""
+) -> tuple[list[DataFile], Counter[str]]:
+    """Write a frame as ``write_frame`` does, and count its rows on the way.
+
+    Args:
+        frame: The rows.
+        folder_uri: The batch's folder.
+        file_format: ``parquet`` or ``csv``.
+        count_by: A text column without nulls; empty: nothing is counted.
+
+    Returns:
+        The files written, in the order of their partitions; rows by value of ``count_by``.
+    """
 
     def write(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         # Imported by the executor: the driver has no task to ask for its number.
@@ -203,15 +222,34 @@ def write_frame(frame: DataFrame, folder_uri: str, file_format: str = PARQUET) -
         context = TaskContext.get()
         assert context is not None  # nosec B101: always so inside a task
         part = context.partitionId()
-        file = write_part(batches, folder_uri, part, file_format)
+        counts: Counter[str] = Counter()
+        file = write_part(_counted(batches, count_by, counts), folder_uri, part, file_format)
         if file is not None:
-            yield pa.RecordBatch.from_pylist([{"part": part, **asdict(file)}])
+            row = {"part": part, **asdict(file), "counts": json.dumps(counts)}
+            yield _report(row)
 
-    written = frame.mapInArrow(write, "part long, name string, rows long, bytes long").collect()
-    return [
-        DataFile(row["name"], row["rows"], row["bytes"])
-        for row in sorted(written, key=lambda row: int(row["part"]))
-    ]
+    schema = "part long, name string, rows long, bytes long, counts string"
+    written = sorted(frame.mapInArrow(write, schema).collect(), key=lambda row: int(row["part"]))
+    counts: Counter[str] = Counter()
+    for row in written:
+        counts.update(json.loads(row["counts"]))
+    return [DataFile(row["name"], row["rows"], row["bytes"]) for row in written], counts
+
+
+def _report(row: dict[str, Any]) -> pa.RecordBatch:
+    # Making an array from Python values, pyarrow imports pandas, which takes longer than writing
+    # a small table does; reading JSON it does not.
+    return pa.json.read_json(io.BytesIO(json.dumps(row).encode())).to_batches()[0]
+
+
+def _counted(
+    batches: Iterable[pa.RecordBatch], column: str, counts: Counter[str]
+) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        if column:
+            for entry in batch.column(column).value_counts():
+                counts[entry["values"].as_py()] += entry["counts"].as_py()
+        yield batch
 
 
 def read_frame(

@@ -116,15 +116,13 @@ def with_rejected(
     """
     short = [table for table, entry in entries.items() if entry.rows != entry.rows_in]
     files: list[lake.DataFile] = []
-    counts: dict[str, int] = {}
+    counts: Mapping[str, int] = {}
     if short:
         frames = [quality.rejected(candidates[table], STAR[table]) for table in short]
         quarantine = reduce(DataFrame.unionByName, frames)
         ordered = quarantine.coalesce(1).sortWithinPartitions("star_table", "source_key")
         folder = zone.batch_uri(QUARANTINE, batch)
-        files = lake.write_frame(ordered, folder)
-        written = lake.read_frame(quarantine.sparkSession, folder, files, quality.QUARANTINE_SCHEMA)
-        counts = dict(written.groupBy("star_table").count().toLocalIterator())
+        files, counts = lake.write_counted(ordered, folder, count_by="star_table")
     result = {
         table: replace(entry, rejected=counts.get(table, 0)) for table, entry in entries.items()
     }

@@ -8,6 +8,7 @@ from pyspark.sql import functions as F
 from totelake import batch, changes, lake
 from totelake.batch import Manifest, TableEntry
 from totelake.lake import Zone
+from totelake.runtime import in_parallel
 from totelake.source import CHANGES, COMPARE, Snapshot, Source, Window
 from totelake.tables import CHANGE, LOOKUP, ROW_CHANGE, SOURCE
 
@@ -16,7 +17,9 @@ def frames(
     spark: SparkSession, zone: Zone, previous: Manifest | None, source: Source, wanted: Window
 ) -> dict[str, DataFrame]:
     """Per table, the rows that this batch lands."""
-    rows = {table: source.read(spark, table, wanted) for table in SOURCE}
+    tables = list(SOURCE)
+    read = in_parallel(lambda table: source.read(spark, table, wanted), tables)
+    rows = dict(zip(tables, read, strict=True))
     if previous is None:
         return rows
     history = _history(zone, previous, wanted)
@@ -91,10 +94,6 @@ def write_table(
         What the manifest says of the table.
     """
     folder = zone.batch_uri(table, batch_id)
-    files = lake.write_frame(frame, folder, raw_format)
+    files, kinds = lake.write_counted(frame, folder, raw_format, count_by=ROW_CHANGE)
     rows = sum(file.rows for file in files)
-    entry = replace(empty_entry(frame), rows=rows, files=files)
-    if table not in changes.JOINED or not files:
-        return entry
-    written = lake.read_frame(frame.sparkSession, folder, files, entry.schema)
-    return replace(entry, lookups=written.where(F.col(ROW_CHANGE) == LOOKUP).count())
+    return replace(empty_entry(frame), rows=rows, files=files, lookups=kinds[LOOKUP])

@@ -14,6 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from importlib import import_module
+from threading import Thread
 from typing import Any, TypeVar
 
 import boto3
@@ -197,8 +199,16 @@ def _encryption() -> ssl.SSLContext:
     return context
 
 
-def spark_session(job: str) -> SparkSession:
-    """The session of this process, with the settings that results depend on."""
+def spark_session(job: str, *, arrow: bool = False) -> SparkSession:
+    """The session of this process, with the settings that results depend on.
+
+    Args:
+        job: The name that Spark shows.
+        arrow: Whether frames will go to Python as Arrow. Spark then asks for pandas, which takes
+            a second to import: it does so while Java starts.
+    """
+    if arrow:
+        Thread(target=import_module, args=("pandas",), daemon=True).start()
     session = SparkSession.builder.appName(job).getOrCreate()
     for name, value in SPARK_SETTINGS.items():
         session.conf.set(name, value)

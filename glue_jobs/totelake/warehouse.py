@@ -17,6 +17,8 @@ from totelake.tables import STAR, StarTable
 _STAGING_PREFIX = "etl_staging_"
 # Any number will do as long as it never changes: it names the lock of all loads.
 _LOAD_LOCK = 7_073_651_207
+# From so many rows on, checking foreign keys row by row takes seconds.
+_MANY_ROWS = 100_000
 
 
 @dataclass(frozen=True)
@@ -128,10 +130,27 @@ class Warehouse:
         self.connection.run(sql.release_held(schema, fact))
         held = self._affected(sql.hold(schema, fact))
         inserted = 0
-        for (batch,) in self.connection.run(sql.staged_batches(schema, fact)):
-            inserted += self._affected(sql.append_versions(schema, fact), batch=batch)
-            self._affected(sql.append_deletions(schema, fact), batch=batch)
+        with self._keys_checked_at_once(fact, staged):
+            for (batch,) in self.connection.run(sql.staged_batches(schema, fact)):
+                inserted += self._affected(sql.append_versions(schema, fact), batch=batch)
+                self._affected(sql.append_deletions(schema, fact), batch=batch)
         return Published(staged, inserted, held=held)
+
+    @contextmanager
+    def _keys_checked_at_once(self, fact: StarTable, staged: int) -> Iterator[None]:
+        """Fill an empty fact without its foreign keys, which then come back, all checked.
+
+        Row by row the checks of a first load take longer than all the rest of it. It is one
+        transaction: nobody ever sees the table without its keys.
+        """
+        many = staged >= _MANY_ROWS and self.connection.run(sql.may_replace_keys(fact))[0][0]
+        keys = self.connection.run(sql.foreign_keys(fact)) if many else []
+        self._run_all(f"ALTER TABLE {table} DROP CONSTRAINT {name}" for table, name, _ in keys)
+        yield
+        self._run_all(
+            f"ALTER TABLE {table} ADD CONSTRAINT {name} {definition}"
+            for table, name, definition in reversed(keys)
+        )
 
     def _affected(self, statement: str, **parameters: str) -> int:
         self.connection.run(statement, **parameters)

@@ -188,6 +188,30 @@ def hold(schema: str, fact: StarTable) -> str:
     )
 
 
+def may_replace_keys(fact: StarTable) -> str:
+    """Whether a fact has no version yet and this user may change its tables."""
+    return (
+        f"SELECT bool_and(pg_has_role(relowner, 'USAGE'))"
+        f" AND NOT EXISTS (SELECT FROM {version_table(fact)}) FROM pg_class"
+        f" WHERE oid IN ({_oids(fact)})"
+    )
+
+
+def foreign_keys(fact: StarTable) -> str:
+    """The foreign keys of a fact and of its versions: table, name, definition."""
+    return (
+        "SELECT conrelid::regclass::text, quote_ident(conname), pg_get_constraintdef(oid)"
+        f" FROM pg_constraint WHERE contype = 'f' AND conrelid IN ({_oids(fact)})"
+        # The versions refer to the fact: theirs go first and come back last.
+        f" ORDER BY conrelid = {literal(relation(PUBLIC, fact.name))}::regclass, conname"
+    )
+
+
+def _oids(fact: StarTable) -> str:
+    tables = (relation(PUBLIC, fact.name), version_table(fact))
+    return ", ".join(f"{literal(table)}::regclass" for table in tables)
+
+
 def staged_batches(schema: str, fact: StarTable) -> str:
     """Ids of the batches that a fact's staging holds, oldest first."""
     return f"SELECT DISTINCT {BATCH} FROM {relation(schema, fact.name)} ORDER BY {BATCH}"

@@ -10,7 +10,7 @@ from py4j.protocol import Py4JJavaError
 
 import load
 from local.postgres import connect
-from totelake import warehouse
+from totelake import runtime, warehouse
 from totelake.errors import ConflictError, SchemaError, WarehouseError
 from totelake.warehouse import Warehouse
 
@@ -54,6 +54,34 @@ def test_the_first_load(pipeline: Pipeline) -> None:
         pipeline.warehouse.run("DELETE FROM dim_staff")
     schemas = pipeline.rows("SELECT nspname FROM pg_namespace WHERE nspname LIKE 'etl%'")
     assert schemas == [["etl"]]
+
+
+def test_a_big_first_load_checks_foreign_keys_at_once(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = (
+        "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid), convalidated, oid"
+        " FROM pg_constraint WHERE contype = 'f' ORDER BY 1, 2"
+    )
+    with warehouse.open_warehouse(
+        runtime.credentials(pipeline.secret(f"{pipeline.name}_warehouse"))
+    ):
+        before = pipeline.rows(keys)
+    monkeypatch.setattr(warehouse, "_MANY_ROWS", 2)
+    pipeline.run()
+    first = pipeline.rows(keys)
+    assert [key[:-1] for key in first] == [key[:-1] for key in before]
+    replaced = {key[0] for key in {tuple(key) for key in first} - {tuple(key) for key in before}}
+    assert replaced == {
+        *("fact_payment", "fact_purchase_order", "fact_sales_order"),
+        *(f"etl.{fact}_version" for fact in ("fact_payment", "fact_purchase_order")),
+        "etl.fact_sales_order_version",
+    }
+    assert count(pipeline, "fact_payment") == count(pipeline, "etl.fact_payment_version") == 4
+    pipeline.source.run("UPDATE payment SET paid = NOT paid")
+    pipeline.run()
+    assert count(pipeline, "fact_payment") == 8
+    assert pipeline.rows(keys) == first
 
 
 def test_facts_keep_every_version_and_views_show_the_latest(pipeline: Pipeline) -> None:
