@@ -65,14 +65,16 @@ def land(
     log: Log,
 ) -> dict[str, TableEntry]:
     """Write the batch's rows, several tables at once."""
-    spark = runtime.spark_session("totelake extract", arrow=True)
+    # Of changes there are mostly few, which need no Python on the executors.
+    spark = runtime.spark_session("totelake extract", arrow=wanted.mode != CHANGES)
     frames = raw.frames(spark, zone, previous, source, wanted)
 
     def write(table: str) -> TableEntry:
         if table not in to_read:
             return raw.empty_entry(frames[table])
         with log.timed("table", batch=attempt.batch, table=table) as facts:
-            entry = raw.write_table(zone, attempt.batch, table, frames[table], raw_format)
+            few = table not in source.wide
+            entry = raw.write_table(zone, attempt.batch, table, frames[table], raw_format, few=few)
             facts.update(rows=entry.rows, lookups=entry.lookups)
         return entry
 

@@ -30,6 +30,8 @@ FORMATS = (PARQUET, CSV)
 # A row group is what a reader holds in memory at once, and the writer too.
 ROW_GROUP_ROWS = 262_144
 ROW_GROUP_BYTES = 128 * 1024 * 1024
+# So many rows of up to a page each are no burden to a driver.
+FEW_ROWS = 10_000
 # No PostgreSQL text can hold it, so no value is ever taken for a null by mistake.
 _NO_VALUE = "\u0000"
 
@@ -155,10 +157,16 @@ def _row_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
         rows += batch.num_rows
         size += batch.nbytes
         if rows >= ROW_GROUP_ROWS or size >= ROW_GROUP_BYTES:
-            yield pa.Table.from_batches(waiting)
+            yield _nullable(waiting)
             waiting, rows, size = [], 0, 0
     if rows:
-        yield pa.Table.from_batches(waiting)
+        yield _nullable(waiting)
+
+
+def _nullable(batches: list[pa.RecordBatch]) -> pa.Table:
+    # Whether Spark knows that a column has no nulls depends on its plan; a table's files must not.
+    table = pa.Table.from_batches(batches)
+    return table.cast(pa.schema([field.with_nullable(True) for field in table.schema]))
 
 
 def write_part(
@@ -191,17 +199,31 @@ def write_part(
     return DataFile(name, rows, sink.getbuffer().nbytes)
 
 
-def write_frame(frame: DataFrame, folder_uri: str, file_format: str = PARQUET) -> list[DataFile]:
+def write_frame(
+    frame: DataFrame, folder_uri: str, file_format: str = PARQUET, *, few: bool = False
+) -> list[DataFile]:
     """Write a frame into a batch's folder, one file per partition that has rows.
+
+    Args:
+        frame: The rows.
+        folder_uri: The batch's folder.
+        file_format: ``parquet`` or ``csv``.
+        few: Whether the rows may be few, and none of them wide. Up to ``FEW_ROWS`` are written by
+            the driver, as one file: starting Python on the executors takes longer than that.
 
     Returns:
         The files written, in the order of their partitions.
     """
-    return write_counted(frame, folder_uri, file_format)[0]
+    return write_counted(frame, folder_uri, file_format, few=few)[0]
 
 
 def write_counted(
-    frame: DataFrame, folder_uri: str, file_format: str = PARQUET, count_by: str = ""
+    frame: DataFrame,
+    folder_uri: str,
+    file_format: str = PARQUET,
+    count_by: str = "",
+    *,
+    few: bool = False,
 ) -> tuple[list[DataFile], Counter[str]]:
     """Write a frame as ``write_frame`` does, and count its rows on the way.
 
@@ -210,10 +232,18 @@ def write_counted(
         folder_uri: The batch's folder.
         file_format: ``parquet`` or ``csv``.
         count_by: A text column without nulls; empty: nothing is counted.
+        few: Whether the rows may be few, and none of them wide (see ``write_frame``).
 
     Returns:
         The files written, in the order of their partitions; rows by value of ``count_by``.
     """
+    counts: Counter[str] = Counter()
+    if few:
+        # Public, as toArrow(), from Spark 4 on only.
+        batches = frame.limit(FEW_ROWS + 1)._collect_as_arrow()  # noqa: SLF001
+        if sum(batch.num_rows for batch in batches) <= FEW_ROWS:
+            file = write_part(_counted(batches, count_by, counts), folder_uri, 0, file_format)
+            return [file] if file else [], counts
 
     def write(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         # Imported by the executor: the driver has no task to ask for its number.
@@ -230,7 +260,6 @@ def write_counted(
 
     schema = "part long, name string, rows long, bytes long, counts string"
     written = sorted(frame.mapInArrow(write, schema).collect(), key=lambda row: int(row["part"]))
-    counts: Counter[str] = Counter()
     for row in written:
         counts.update(json.loads(row["counts"]))
     return [DataFile(row["name"], row["rows"], row["bytes"]) for row in written], counts

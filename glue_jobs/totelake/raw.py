@@ -86,14 +86,14 @@ def empty_entry(frame: DataFrame) -> TableEntry:
 
 
 def write_table(
-    zone: Zone, batch_id: str, table: str, frame: DataFrame, raw_format: str
+    zone: Zone, batch_id: str, table: str, frame: DataFrame, raw_format: str, *, few: bool
 ) -> TableEntry:
-    """Write a table's rows of a batch.
+    """Write a table's rows of a batch; ``few`` as for ``lake.write_frame``.
 
     Returns:
         What the manifest says of the table.
     """
     folder = zone.batch_uri(table, batch_id)
-    files, kinds = lake.write_counted(frame, folder, raw_format, count_by=ROW_CHANGE)
+    files, kinds = lake.write_counted(frame, folder, raw_format, count_by=ROW_CHANGE, few=few)
     rows = sum(file.rows for file in files)
     return replace(empty_entry(frame), rows=rows, files=files, lookups=kinds[LOOKUP])

@@ -4,7 +4,7 @@ Changes are found by ``xmin``, the id of the transaction that wrote a row's vers
 leave ``last_updated`` alone are found like any other.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -95,6 +95,7 @@ class Source:
         exported: Name under which other connections join the snapshot.
         columns: Per table, name and type of every column it has, in the source's order.
         sizes: Per table, bytes of its heap.
+        wide: The tables with values too long for a page, which PostgreSQL keeps apart.
     """
 
     credentials: Credentials
@@ -103,6 +104,7 @@ class Source:
     exported: str
     columns: Mapping[str, list[tuple[str, str]]]
     sizes: Mapping[str, int]
+    wide: Set[str]
 
     def tables_to_read(self, window: Window) -> set[str]:
         """The tables of which ``window`` may ask for a row, lookups included.
@@ -195,14 +197,23 @@ def _open(credentials: Credentials, connection: pg8000.native.Connection) -> Sou
     check_schema(columns)
     _check_privileges(credentials, connection)
     sizes = connection.run(
-        "SELECT relname, pg_relation_size(c.oid) FROM pg_class c"
+        "SELECT relname, pg_relation_size(c.oid),"
+        " reltoastrelid <> 0 AND pg_relation_size(reltoastrelid) > 0 FROM pg_class c"
         " JOIN pg_namespace n ON n.oid = c.relnamespace"
         " WHERE nspname = :schema AND relname = ANY(:tables)",
         schema=SCHEMA,
         tables=list(SOURCE),
     )
     snapshot = Snapshot(system, int(xmin), int(xmax), version)
-    return Source(credentials, connection, snapshot, exported, columns, dict(sizes))
+    return Source(
+        credentials=credentials,
+        connection=connection,
+        snapshot=snapshot,
+        exported=exported,
+        columns=columns,
+        sizes={table: size for table, size, _ in sizes},
+        wide={table for table, _, wide in sizes if wide},
+    )
 
 
 def _columns(connection: pg8000.native.Connection) -> dict[str, list[tuple[str, str]]]:

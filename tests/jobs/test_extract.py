@@ -183,7 +183,7 @@ def test_all_tables_show_one_instant(pipeline: Pipeline, monkeypatch: pytest.Mon
     write_table = raw.write_table
     committed = []
 
-    def write_after_a_commit(*args: Any) -> Any:
+    def write_after_a_commit(*args: Any, **named: Any) -> Any:
         if not committed:
             committed.append(True)
             pipeline.source.run(
@@ -195,7 +195,7 @@ def test_all_tables_show_one_instant(pipeline: Pipeline, monkeypatch: pytest.Mon
                 " '2024-01-01', 1, 1;"
                 "COMMIT"
             )
-        return write_table(*args)
+        return write_table(*args, **named)
 
     monkeypatch.setattr(raw, "write_table", write_after_a_commit)
     pipeline.extract()
@@ -274,6 +274,7 @@ def test_big_tables_are_read_in_ranges_that_miss_and_double_nothing(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("totelake.source._RANGE_BYTES", 16_384)
+    monkeypatch.setattr("totelake.lake.FEW_ROWS", 100)
     pipeline.source.run(
         "INSERT INTO design SELECT 1000 + i, now(), 'name', repeat('x', 100), 'f', now()"
         " FROM generate_series(1, 3000) i"
@@ -318,7 +319,7 @@ def test_of_two_extracts_at_once_one_wins(
     """The loser leaves nothing, and what it would have landed is in the winner's batch."""
     commit_raw = batch.commit_raw
 
-    def commit_after_another(*args: Any) -> Any:
+    def commit_after_another(*args: Any, **named: Any) -> Any:
         monkeypatch.setattr(batch, "commit_raw", commit_raw)
         pipeline.extract()
         return commit_raw(*args)
@@ -338,10 +339,10 @@ def test_a_failed_extract_leaves_nothing_and_the_next_one_takes_all(
 ) -> None:
     write_table = raw.write_table
 
-    def fail_at_payment(*args: Any) -> Any:
+    def fail_at_payment(*args: Any, **named: Any) -> Any:
         if args[2] == "payment":
             raise OSError("disk full")
-        return write_table(*args)
+        return write_table(*args, **named)
 
     monkeypatch.setattr(raw, "write_table", fail_at_payment)
     with pytest.raises(OSError, match="disk full"):
@@ -379,12 +380,12 @@ def test_a_source_that_goes_away_while_it_is_read_costs_a_rerun(
 ) -> None:
     write_table = raw.write_table
 
-    def write_without_source(*args: Any) -> Any:
+    def write_without_source(*args: Any, **named: Any) -> Any:
         pipeline.source.run(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
-        return write_table(*args)
+        return write_table(*args, **named)
 
     monkeypatch.setattr(raw, "write_table", write_without_source)
     with pytest.raises((PySparkException, Py4JJavaError)):

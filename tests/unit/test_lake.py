@@ -13,6 +13,7 @@ from chispa import assert_df_equality
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 
 from totelake import lake
 from totelake.errors import LakeError
@@ -223,9 +224,38 @@ def test_each_partition_with_rows_is_one_file_and_nothing_else_is_there(
     assert everything_in(tmp_path) == before == [f"batch=1/{file.name}" for file in files]
 
 
+def test_few_rows_are_written_alike_by_the_driver(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards against a second way of writing that differs from the first."""
+    monkeypatch.setattr(lake, "FEW_ROWS", 3)
+    frame = spark.createDataFrame(
+        [
+            (1, "a", Decimal("0.10"), datetime(2024, 3, 31, 1, 30, 0, 7000), date(2024, 2, 29)),
+            (2, "b", None, None, None),
+            (3, "a", Decimal("-1.00"), datetime(1999, 12, 31), date(1, 1, 1)),
+        ],
+        "id int, kind string, price decimal(10,2), at timestamp_ntz, day date",
+    ).coalesce(1)
+    # Dates that Python cannot hold are no reason to fail here.
+    frame = frame.withColumn("late", F.expr("CAST('+20241-01-01 00:00:00' AS timestamp_ntz)"))
+    folders = [f"file://{tmp_path}/{name}" for name in ("executors", "driver")]
+    results = [
+        lake.write_counted(frame, folder, count_by="kind", few=few)
+        for folder, few in zip(folders, (False, True), strict=True)
+    ]
+    assert results[0] == results[1]
+    assert results[1][1] == {"a": 2, "b": 1}
+    one, other = (tmp_path / name / "part-00000.parquet" for name in ("executors", "driver"))
+    assert one.read_bytes() == other.read_bytes()
+    more = spark.range(0, 4, 1, numPartitions=2)
+    assert len(lake.write_frame(more, f"file://{tmp_path}/more", few=True)) == 2
+
+
 def test_no_rows_are_no_files(spark: SparkSession, tmp_path: Path) -> None:
     folder = f"file://{tmp_path}/batch=1"
     assert lake.write_frame(spark.range(0), folder) == []
+    assert lake.write_frame(spark.range(0), folder, few=True) == []
     assert everything_in(tmp_path) == []
     empty = lake.read_frame(spark, folder, [], "id bigint, text string")
     assert empty.isEmpty()
