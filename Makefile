@@ -32,6 +32,15 @@ run: $(INSTALLED) ## Source to lake to warehouse, then a month of business, then
 #                     once, on databases that are there already; [?sslmode=disable]
 	@$(PYTHON) -m local.run # what is said to make reaches it by the environment
 
+.PHONY: query
+query: $(INSTALLED) ## One query in Athena's SQL on the lake: SQL="select …" or NAME=best_designs
+#  TO=rows.csv        into a file, .csv or .parquet; a $ in SQL is written $$
+	@$(PYTHON) -m local.query
+
+.PHONY: sql
+sql: $(INSTALLED) ## A prompt for Athena's SQL on the lake
+	@$(PYTHON) -m local.sql_prompt
+
 .PHONY: clean
 clean: $(if $(wildcard .state),$(INSTALLED)) ## Remove what runs left behind; the next one starts over
 	@$(if $(wildcard .state),$(PYTHON) -m local.clean)

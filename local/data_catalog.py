@@ -7,6 +7,7 @@ is then taken out again, as no job registered it.
 
 import base64
 import json
+import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,7 @@ from local.glue_tables import partitions_of, tables_of
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 ZONES = RAW, PROCESSED = "raw", "processed"
+_ACCOUNT = "x-moto-account-id"
 _OWNER = "totelake"
 _BATCHES_A_CALL = 25  # deletions that Glue takes at once
 
@@ -45,6 +47,11 @@ def catalogue_of(lake: str) -> Iterator[tuple[Any, list[str]]]:
             aws_access_key_id="local",
             aws_secret_access_key="local",  # nosec B106: the stand-in takes any
             config=Config(proxies={}),
+        )
+        # moto keeps one memory for all servers of a process, apart by account: this is a new one.
+        account = f"{secrets.randbelow(10**12):012}"
+        glue.meta.events.register(
+            "before-call", lambda params, **_: params["headers"].update({_ACCOUNT: account})
         )
         yield glue, catalogue(glue, lake)
 

@@ -1,107 +1,148 @@
-"""Views and named queries give what they say; DuckDB stands in for Athena's engine."""
+"""The deployed views and named queries give what they say, on a lake and its catalogue."""
 
 from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
-import duckdb
 import pytest
 
+from local.athena import LocalAthena
 from local.athena_views import view
-from totelake.tables import QUARANTINE, STAR, StarTable
+from local.data_catalog import PROCESSED, RAW, catalogue_of, forget_uncommitted
+from local.glue_tables import partitions_of, tables_of
+from local.query import named_queries
+from tests import small_lake
+from tests.small_lake import FIRST, SECOND, THIRD, order
+from totelake.tables import STAR, StarTable
 
-QUERIES = Path(__file__).resolve().parents[2] / "terraform" / "queries"
-# The same types by Athena's names; the rest are the same in both.
-ATHENA_TYPES = {"VARCHAR": "varchar", "INTEGER": "integer", "DATE": "date", "BOOLEAN": "boolean"}
-FIRST, SECOND, THIRD = "20261120T101500Z", "20261120T103500Z", "20261120T105500Z"
-
-
-@pytest.fixture
-def lake() -> Iterator[duckdb.DuckDBPyConnection]:
-    """Every table of the processed zone, empty, and the views over them."""
-    with duckdb.connect() as connection:
-        for table in STAR.values():
-            columns = [f'"{column.name}" {column.spark_type}' for column in table.columns]
-            whole = ", ".join([*columns, "row_deleted boolean", "batch varchar"])
-            connection.execute(f"create table {table.name} ({whole})")
-            connection.execute(f"create view current_{table.name} as {view(table)['sql']}")
-        connection.execute(
-            f"create table {QUARANTINE} (star_table varchar, source_table varchar, "
-            "source_key varchar, rule varchar, reason varchar, source_row varchar, batch varchar)"
-        )
-        yield connection
+QUERIES = named_queries()
 
 
-def put(lake: duckdb.DuckDBPyConnection, table: str, batch: str, **values: object) -> None:
-    row = {"batch": batch, "row_deleted": False, **values}
-    names = ", ".join(f'"{name}"' for name in row)
-    marks = ", ".join("?" for _ in row)
-    lake.execute(f"insert into {table} ({names}) values ({marks})", [*row.values()])
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("lake")
+    small_lake.write(folder)
+    return folder
 
 
-def run(lake: duckdb.DuckDBPyConnection, query: str) -> list[tuple[object, ...]]:
-    return lake.execute((QUERIES / f"{query}.sql").read_text()).fetchall()
+@pytest.fixture(scope="module")
+def glue(lake: Path) -> Iterator[Any]:
+    with catalogue_of(f"file://{lake}") as (client, problems):
+        assert problems == []
+        yield client
+
+
+@pytest.fixture(scope="module")
+def athena(glue: Any) -> Iterator[LocalAthena]:
+    engine = LocalAthena(glue, PROCESSED)
+    yield engine
+    engine.close()
+
+
+def rows(athena: LocalAthena, sql: str) -> list[tuple[Any, ...]]:
+    return [tuple(row.values()) for row in athena.query(sql).to_pylist()]
+
+
+def run(athena: LocalAthena, name: str) -> list[tuple[Any, ...]]:
+    return rows(athena, QUERIES[name].sql)
+
+
+def test_only_committed_batches_are_in_the_catalogue(glue: Any, athena: LocalAthena) -> None:
+    partitions = partitions_of(glue, PROCESSED, "fact_sales_order")
+    assert sorted(p["Values"] for p in partitions) == [[FIRST], [SECOND], [THIRD]]
+    assert rows(athena, "select max(batch) from fact_sales_order") == [(THIRD,)]
+    assert rows(athena, "select sum(currency_id) from raw.currency") == [(6,)]
+
+
+def test_uncommitted_partition_is_taken_out(tmp_path: Path) -> None:
+    small_lake.put(tmp_path / "processed", FIRST, {"fact_sales_order": [order(1)]})
+    with catalogue_of(f"file://{tmp_path}") as (glue, _):
+        (tmp_path / "processed" / "_batches" / f"{FIRST}.json").unlink()
+        gone = forget_uncommitted(glue, PROCESSED, f"file://{tmp_path}/processed")
+        assert gone == [f"fact_sales_order/{FIRST}"]
+        assert partitions_of(glue, PROCESSED, "fact_sales_order") == []
+
+
+def test_tables_are_as_declared(glue: Any) -> None:
+    for name, table in tables_of(glue, PROCESSED).items():
+        if name not in STAR:
+            continue
+        columns = [(c["Name"], c["Type"]) for c in table["StorageDescriptor"]["Columns"]]
+        declared = [(c.name, c.spark_type) for c in STAR[name].columns]
+        assert columns == [*declared, ("row_deleted", "boolean")]
+        assert table["PartitionKeys"] == [{"Name": "batch", "Type": "string"}]
+    assert "currency" in tables_of(glue, RAW)
 
 
 @pytest.mark.parametrize("table", STAR.values(), ids=STAR)
-def test_declared_columns_are_those_that_the_query_gives(
-    lake: duckdb.DuckDBPyConnection, table: StarTable
-) -> None:
-    described = lake.execute(f"describe current_{table.name}").fetchall()
-    given = [(name, ATHENA_TYPES.get(type_, type_.lower())) for name, type_, *_ in described]
-    assert given == [(column["name"], column["type"]) for column in view(table)["columns"]]
+def test_view_is_not_stale(athena: LocalAthena, table: StarTable) -> None:
+    names = athena.query(f"select * from current_{table.name}").column_names
+    assert names == [column["name"] for column in view(table)["columns"]]
 
 
-def test_view_shows_the_latest_version_without_deleted_keys(
-    lake: duckdb.DuckDBPyConnection,
-) -> None:
-    for batch, key, units, deleted in (
-        (FIRST, 1, 10, False),
-        (SECOND, 1, 20, False),
-        (FIRST, 2, 30, False),
-        (THIRD, 2, None, True),
-        (SECOND, 3, None, True),
-        (THIRD, 3, 40, False),
-        (FIRST, 4, None, False),
-    ):
-        order = {"sales_order_id": key, "units_sold": units, "row_deleted": deleted}
-        put(lake, "fact_sales_order", batch, **order)
-    query = "select sales_order_id, units_sold from current_fact_sales_order order by 1"
-    assert lake.execute(query).fetchall() == [(1, 20), (3, 40), (4, None)]
+def test_view_shows_the_latest_version_without_deleted_keys(athena: LocalAthena) -> None:
+    sql = "select sales_order_id, units_sold from current_fact_sales_order order by 1"
+    assert rows(athena, sql) == [(1, 40), (3, 31)]
+    sql = "select design_name from current_dim_design order by design_id"
+    assert rows(athena, sql) == [("Wooden",), ("Granite II",)]
 
 
-@pytest.mark.parametrize("path", sorted(QUERIES.glob("*.sql")), ids=lambda path: path.stem)
-def test_query_runs_and_says_what_it_answers(lake: duckdb.DuckDBPyConnection, path: Path) -> None:
-    text = path.read_text()
-    assert text.startswith("-- ")
-    assert ";" not in text
-    assert lake.execute(text).description
+@pytest.mark.parametrize("query", QUERIES.values(), ids=QUERIES)
+def test_query_says_what_it_answers(athena: LocalAthena, query: Any) -> None:
+    assert query.sql.startswith(f"-- {query.description}\n")
+    assert ";" not in query.sql
 
 
-def test_sales_are_added_up_by_month_and_currency(lake: duckdb.DuckDBPyConnection) -> None:
-    put(lake, "dim_currency", FIRST, currency_id=1, currency_code="GBP")
-    order = {"created_date": "2026-11-03", "currency_id": 1}
-    put(lake, "fact_sales_order", FIRST, sales_order_id=1, units_sold=2, unit_price=1.5, **order)
-    put(lake, "fact_sales_order", SECOND, sales_order_id=1, units_sold=4, unit_price=1.5, **order)
-    put(lake, "fact_sales_order", FIRST, sales_order_id=2, units_sold=1, unit_price=10, **order)
-    ((_, currency, orders, units, value),) = run(lake, "sales_by_month_and_currency")
-    assert (currency, orders, units, str(value)) == ("GBP", 2, 5, "16.00")
+def test_sales_are_added_up_by_month_and_currency(athena: LocalAthena) -> None:
+    assert run(athena, "sales_by_month_and_currency") == [
+        (date(2026, 11, 1), "GBP", 2, 71, Decimal("197.50"))
+    ]
 
 
-def test_only_what_is_due_and_not_paid_is_overdue(lake: duckdb.DuckDBPyConnection) -> None:
-    put(lake, "dim_currency", FIRST, currency_id=1)
-    put(lake, "dim_payment_type", FIRST, payment_type_id=1)
-    put(lake, "dim_counterparty", FIRST, counterparty_id=1)
-    keys = {"currency_id": 1, "payment_type_id": 1, "counterparty_id": 1}
-    past, future = "2020-01-01", "9999-01-01"
-    for id_, due, paid in ((1, past, False), (2, past, True), (3, future, False)):
-        put(lake, "fact_payment", FIRST, payment_id=id_, payment_date=due, paid=paid, **keys)
-    assert [row[0] for row in run(lake, "overdue_payments")] == [1]
+def test_best_designs_are_those_of_the_last_twelve_months(tmp_path: Path) -> None:
+    today = datetime.now(UTC).date()
+    orders = [
+        order(1, created_date=today - timedelta(days=300)),
+        order(2, created_date=today, design_id=2),
+        order(3, created_date=today - timedelta(days=400)),
+        order(4, created_date=today, units_sold=5),
+    ]
+    tables = {**small_lake.DIMENSIONS, "fact_sales_order": orders}
+    small_lake.put(tmp_path / "processed", FIRST, tables)
+    with catalogue_of(f"file://{tmp_path}") as (glue, _):
+        athena = LocalAthena(glue, PROCESSED)
+        assert run(athena, "best_designs") == [(2, "Granite", 1, 20), (1, "Wooden", 2, 15)]
+        athena.close()
 
 
-def test_changes_are_counted_in_every_table(lake: duckdb.DuckDBPyConnection) -> None:
-    put(lake, "dim_staff", FIRST, staff_id=1)
-    put(lake, "dim_staff", FIRST, staff_id=2, row_deleted=True)
-    put(lake, "dim_staff", SECOND, staff_id=3)
-    counted = {table: tuple(counts) for table, *counts in run(lake, "changes_in_a_batch")}
-    assert counted.pop("dim_staff") == (2, 1)
-    assert counted == {table: (0, 0) for table in STAR if table != "dim_staff"}
+def test_only_what_is_due_and_not_paid_is_overdue(athena: LocalAthena) -> None:
+    due = date(2020, 1, 4)
+    days = (datetime.now(UTC).date() - due).days
+    assert run(athena, "overdue_payments") == [
+        (3, due, days, "SALES_RECEIPT", "Fahey", Decimal("25.00"), "GBP")
+    ]
+
+
+def test_history_is_every_version_of_an_order(athena: LocalAthena) -> None:
+    versions = run(athena, "history_of_an_order")
+    assert [(batch, units, str(price)) for batch, *_, units, price, _, _, _ in versions] == [
+        (FIRST, 10, "2.50"),
+        (SECOND, 40, "3.00"),
+    ]
+
+
+def test_changes_are_counted_in_every_table(athena: LocalAthena) -> None:
+    sql = QUERIES["changes_in_a_batch"].sql.replace(small_lake.FIRST, THIRD)
+    counted = {table: counts for table, *counts in rows(athena, sql)}
+    assert set(counted) == set(STAR)
+    assert counted.pop("fact_sales_order") == [2, 1]
+    assert counted.pop("fact_payment") == counted.pop("dim_design") == [1, 0]
+    assert set(map(tuple, counted.values())) == {(0, 0)}
+
+
+def test_rejected_rows_are_counted_by_rule(athena: LocalAthena) -> None:
+    assert run(athena, "quarantine") == [
+        (SECOND, "fact_payment", "payment_date", 1, "no date: 2026-02-30", "9")
+    ]
