@@ -19,7 +19,7 @@ export PYTHONPATH := glue_jobs
 help:
 	@awk 'BEGIN { FS = ":.*## " } \
 	  /^##@ / { printf "%s%s\n", separator, substr($$0, 5); separator = "\n" } \
-	  /^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 } \
+	  /^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 } \
 	  /^#  / { printf "                %s\n", substr($$0, 4) }' $(MAKEFILE_LIST)
 
 ##@ Run it here
@@ -40,6 +40,11 @@ query: $(INSTALLED) ## One query in Athena's SQL on the lake: SQL="select …" o
 .PHONY: sql
 sql: $(INSTALLED) ## A prompt for Athena's SQL on the lake
 	@$(PYTHON) -m local.sql_prompt
+
+.PHONY: notebooks
+notebooks: $(INSTALLED) ## Run the notebooks on the lake, into pages in .state/notebooks
+#  ATHENA_WORKGROUP=name ATHENA_DATABASE=name     on Athena instead
+	@$(PYTHON) -m local.notebooks
 
 .PHONY: clean
 clean: $(if $(wildcard .state),$(INSTALLED)) ## Remove what runs left behind; the next one starts over

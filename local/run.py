@@ -193,6 +193,21 @@ def _show(
     lake, logs = _short(settings.state / "lake"), _short(results[-1].logs)
     console.print(f"  The lake: {lake}\n  The last run's logs: {logs}", soft_wrap=True)
     console.print("  `make run` goes on from here, `make clean` starts over.")
+    console.print()
+    for line in next_steps(settings):
+        console.print(line, markup=False, soft_wrap=True)
+
+
+def next_steps(settings: Settings) -> list[str]:
+    """What can be looked at now, each a command that works as it stands."""
+    # Another lake than that of the simulated source is named: a password is not asked for again.
+    where = "" if settings.source is None else f" LAKE=file://{settings.state.resolve() / 'lake'}"
+    return [
+        "Look at it, in Athena's SQL on the lake:",
+        f"  make query NAME=sales_by_month_and_currency{where}",
+        f"  make sql{where:<32} a prompt, with the deployment's views and queries",
+        f"  make notebooks{where:<26} the business, its history, the lake; pages to look at",
+    ]
 
 
 def _short(path: Path) -> Path:

@@ -20,7 +20,10 @@ from rich.console import Console
 from local import query, sql_prompt
 from local.athena import LocalAthena
 from local.data_catalog import PROCESSED, catalogue_of
+from local.run import next_steps
+from local.settings import Settings
 from tests import small_lake
+from totelake.runtime import Credentials
 
 ROWS = pa.table(
     {
@@ -198,6 +201,24 @@ def test_prompt_answers_and_goes_on(athena: LocalAthena, text: str, words: str) 
     console = Console(file=io.StringIO(), width=200)
     assert sql_prompt.Shell(athena, console).answer(text)
     assert words in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "source", [None, Credentials("db", 5432, "totesys", "u", "secret", "require")]
+)
+def test_what_a_run_says_to_look_at_next_is_there(source: Credentials | None) -> None:
+    makefile = (query.REPOSITORY / "Makefile").read_text(encoding="utf-8")
+    settings = Settings(source=source)
+    _, *commands = next_steps(settings)
+    for line in commands:
+        make, target, *given = line.split()
+        assert make == "make"
+        assert f"\n{target}: " in makefile
+        lake = f"LAKE=file://{settings.state.resolve() / 'lake'}"
+        assert (lake in given) == (source is not None)
+    assert "NAME=sales_by_month_and_currency" in commands[0].split()
+    assert "sales_by_month_and_currency" in query.named_queries()
+    assert "secret" not in "".join(commands)
 
 
 def test_prompt_leaves_when_asked(
