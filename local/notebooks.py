@@ -26,7 +26,10 @@ def execute(path: Path) -> Any:
         CellExecutionError: Naming the cell that failed.
     """
     notebook = nbformat.read(path, as_version=4)
-    runner = ExecutePreprocessor(timeout=_SECONDS_A_CELL, kernel_name="python3")
+    quiet = ["--IPKernelApp.log_level=ERROR"]
+    runner = ExecutePreprocessor(
+        timeout=_SECONDS_A_CELL, kernel_name="python3", extra_arguments=quiet
+    )
     runner.preprocess(notebook, {"metadata": {"path": str(path.parent)}})
     return notebook
 
