@@ -193,7 +193,11 @@ class Processes:
 
 
 def run_workflow(
-    workflow: Workflow, logs: Path, launcher: Launcher, observer: Observer
+    workflow: Workflow,
+    logs: Path,
+    launcher: Launcher,
+    observer: Observer,
+    run_id: str | None = None,
 ) -> WorkflowRun:
     """Run a workflow once.
 
@@ -206,8 +210,9 @@ def run_workflow(
         logs: Gets a folder named by the run's id, with one file per job.
         launcher: How to run a job.
         observer: Is told of everything as it happens.
+        run_id: The run's id, if it has one already.
     """
-    run_id = f"wr_{datetime.now(UTC):%Y%m%dT%H%M%SZ}_{secrets.token_hex(4)}"
+    run_id = run_id or f"wr_{datetime.now(UTC):%Y%m%dT%H%M%SZ}_{secrets.token_hex(4)}"
     folder = logs / run_id
     folder.mkdir(parents=True)
 

@@ -76,7 +76,7 @@ def load_workflow(path: Path, values: Mapping[str, str]) -> Workflow:
     """
     try:
         content = substitute(json.loads(path.read_text(encoding="utf-8")), values)
-        workflow = _workflow(content)
+        workflow = workflow_of(content)
     except WorkflowError as error:
         raise WorkflowError(f"{path}: {error}") from error
     except json.JSONDecodeError as error:
@@ -124,7 +124,13 @@ def substitute(content: Any, values: Mapping[str, str]) -> Any:
     return result
 
 
-def _workflow(content: Mapping[str, Any]) -> Workflow:
+def workflow_of(content: Mapping[str, Any]) -> Workflow:
+    """A definition as a workflow.
+
+    Raises:
+        WorkflowError: If a trigger names a job that is not there, or some job could never start
+            or be started twice.
+    """
     jobs = {
         name: Job(name, job["script"], float(job["timeout_minutes"]), dict(job["arguments"]))
         for name, job in content["jobs"].items()
