@@ -171,7 +171,8 @@ def test_failure_stops_what_waits_and_becomes_an_event(account: Account) -> None
 def test_start_beyond_the_most_runs_is_dropped(account: Account) -> None:
     wait = """
 import pathlib, sys, time
-while not pathlib.Path(sys.argv[4]).exists():
+end = time.monotonic() + 10
+while not pathlib.Path(sys.argv[4]).exists() and time.monotonic() < end:
     time.sleep(0.05)
 """
     flag = account.folder / "go on"
