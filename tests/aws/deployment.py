@@ -98,7 +98,7 @@ class Deployment:
     aws: Aws
 
     def terraform(self, *arguments: str, ok: tuple[int, ...] = (0,)) -> str:
-        """What terraform prints; an exit status that is not ``ok`` fails the test with it."""
+        """What terraform prints, of an error the error; a status not ``ok`` fails the test."""
         result = subprocess.run(
             ["terraform", *arguments, "-no-color"],
             cwd=self.folder,
@@ -109,7 +109,7 @@ class Deployment:
         )
         said = f"terraform {' '.join(arguments)}\n{result.stdout}\n{result.stderr}"
         assert result.returncode in ok, said
-        return result.stdout
+        return result.stderr if result.returncode == 1 else result.stdout
 
     def apply(self, **variables: Any) -> None:
         """Apply with these variables and nothing else; they are kept for the next plan."""

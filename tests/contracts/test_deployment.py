@@ -238,3 +238,11 @@ def test_what_can_be_refused_is_refused_in_a_test(variable: str) -> None:
     refused = (TERRAFORM / "tests" / "refused.tftest.hcl").read_text()
     tested = refused.count(f"expect_failures = [var.{variable}]")
     assert tested >= block.count("validation {")
+
+
+def test_what_is_refused_is_quoted() -> None:
+    """Guards against a sentence that leaves one to guess which value was wrong."""
+    text = (TERRAFORM / "variables.tf").read_text()
+    messages = re.findall(r'^    error_message = "(.*)"$', text, re.MULTILINE)
+    assert len(messages) == text.count("validation {")
+    assert [message for message in messages if "${" not in message] == []
