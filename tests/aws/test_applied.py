@@ -40,28 +40,41 @@ def test_second_plan_is_empty(deployment: Deployment) -> None:
     assert deployment.changes() == []
 
 
-def test_bad_input_is_refused_at_plan_by_a_sentence_that_quotes_it(deployment: Deployment) -> None:
-    """As an operator sees it, all at once: Terraform asks every variable."""
-    said = deployment.terraform(
-        "plan",
-        "-input=false",
-        '-var=schedule={"cron":"every 20 minutes"}',
-        '-var=workers={"load":{"type":"G.3X","timeout_minutes":2}}',
-        '-var=alert_emails=["someone.example.com"]',
-        '-var=database_names={"raw":"lake","processed":"lake"}',
-        '-var=secret_names={"source":"db","warehouse":"db"}',
-        ok=(1,),
-    )
-    sentences = re.sub(r"[\s│]+", " ", said)
-    for quoted in (
-        'such as cron(0/20 * * * ? *); got "every 20 minutes"',
-        'A worker type is G.1X, G.2X, G.4X or G.8X; got {"load":"G.3X"}',
-        'shorter ones stop a run that has only started; got {"load":2}',
-        'alert_emails are e-mail addresses; got ["someone.example.com"]',
-        'or their crawlers overwrite each other\'s tables; got "lake" twice',
-        'or one job could read the other\'s password; got "db" twice',
-    ):
-        assert quoted in sentences, said
+@pytest.mark.parametrize(
+    ("variables", "sentences"),
+    [
+        (
+            {
+                "schedule": {"cron": "every 20 minutes"},
+                "alert_emails": ["someone.example.com"],
+                "database_names": {"raw": "lake", "processed": "lake"},
+                "secret_names": {"source": "db", "warehouse": "db"},
+            },
+            [
+                'such as cron(0/20 * * * ? *); got "every 20 minutes"',
+                'alert_emails are e-mail addresses; got ["someone.example.com"]',
+                'or their crawlers overwrite each other\'s tables; got "lake" twice',
+                'or one job could read the other\'s password; got "db" twice',
+            ],
+        ),
+        (
+            {"workers": {"load": {"type": "G.3X", "timeout_minutes": 2}}},
+            [
+                'A worker type is G.1X, G.2X, G.4X or G.8X; got {"load":"G.3X"}',
+                'shorter ones stop a run that has only started; got {"load":2}',
+            ],
+        ),
+    ],
+    ids=["names", "workers"],
+)
+def test_bad_input_is_refused_at_plan_by_a_sentence_that_quotes_it(
+    deployment: Deployment, variables: dict[str, Any], sentences: list[str]
+) -> None:
+    """As an operator sees it: all that is wrong at once, in lines that Terraform has broken."""
+    given = [f"-var={name}={json.dumps(value)}" for name, value in variables.items()]
+    said = deployment.terraform("plan", "-input=false", *given, ok=(1,))
+    for sentence in sentences:
+        assert sentence in re.sub(r"[\s│]+", " ", said)
 
 
 def test_workflow_graph_is_that_of_the_declaration(deployment: Deployment) -> None:
