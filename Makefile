@@ -6,7 +6,12 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
 # Terraform's AWS provider from this folder instead of the internet; empty: from the internet.
-TF_PLUGIN_DIR ?=
+TF_PLUGIN_DIR ?= $(firstword $(wildcard $(addsuffix /tf-plugins,/opt /usr/local /usr/local/share $(HOME))))
+export TF_PLUGIN_DIR
+# Settings that are not there would make Terraform warn at every command.
+ifeq ($(wildcard $(TF_CLI_CONFIG_FILE)),)
+unexport TF_CLI_CONFIG_FILE
+endif
 PYTHON := .venv/bin/python
 INSTALLED := .venv/installed
 UV := .cache/uv/bin/uv
@@ -53,14 +58,14 @@ clean: $(if $(wildcard .state),$(INSTALLED)) ## Remove what runs left behind; th
 ##@ Check it
 
 .PHONY: test
-test: $(INSTALLED) ## All tests, quick ones first; 90 % of glue_jobs has to be covered
+test: $(INSTALLED) ## All tests but the slow ones; 90 % of glue_jobs has to be covered
+#  With Terraform, the deployment on a simulated AWS too;
+#  TF_PLUGIN_DIR=/folder  offline, with the provider from there
 	@$(PYTHON) -m pytest --cov --cov-fail-under=90 --durations=10
 
 .PHONY: test-all
-test-all: $(INSTALLED) ## All tests and the deployment on a simulated AWS; needs Terraform
-#  TF_PLUGIN_DIR=/folder   offline, with the provider from there
-	@TF_PLUGIN_DIR=$(TF_PLUGIN_DIR) $(PYTHON) -m pytest --cov --cov-fail-under=90 --durations=10 \
-	  tests/unit tests/contracts tests/jobs tests/aws
+test-all: $(INSTALLED) tf-ready ## These and the slow ones: network and warehouse on a simulated AWS
+	@$(PYTHON) -m pytest --cov --cov-fail-under=90 --durations=10 -m ''
 
 .PHONY: check
 check: lint audit ## Style, types and security
@@ -73,8 +78,9 @@ lint: $(INSTALLED) ## Style, format and types
 
 .PHONY: audit
 audit: $(INSTALLED) ## Insecure code, packages with known vulnerabilities
+#  STRICT=1           fails on packages that the index knows nothing of, too
 	@$(PYTHON) -m bandit --quiet --recursive --configfile pyproject.toml glue_jobs local
-	@$(PYTHON) -m pip_audit --strict --no-deps --disable-pip -r requirements.txt -r requirements-dev.txt
+	@$(PYTHON) -m local.audit $(if $(STRICT),--strict)
 
 .PHONY: bench
 bench: $(INSTALLED) ## Measure the pipeline
@@ -120,13 +126,18 @@ views: $(INSTALLED) ## terraform/views.json from the declared tables
 tf-docs: $(INSTALLED) ## terraform/README.md from variables and outputs
 	@$(PYTHON) -m local.terraform_docs
 
+# Says why not when Terraform or its provider cannot be had.
+.PHONY: tf-ready
+tf-ready:
+	@command -v terraform >/dev/null || { echo "terraform is not on the PATH"; exit 1; }
+	@said=$$($(TF_INIT) -backend=false -no-color 2>&1) || { \
+	  echo "terraform init cannot have what it needs:" $$(grep -m 1 Error <<<"$$said"); exit 1; }
+
 .PHONY: tf-check
-tf-check: $(INSTALLED) ## Format, generated files, validate, test with a mocked provider
-#  TF_PLUGIN_DIR=/folder   offline, with the provider from there
+tf-check: $(INSTALLED) tf-ready ## Format, generated files, validate, test with a mocked provider
 	@$(TF) fmt -check -recursive -diff
 	@$(PYTHON) -m local.athena_views --check
 	@$(PYTHON) -m local.terraform_docs --check
-	@$(TF_INIT) -backend=false >/dev/null
 	@$(TF) validate
 	@$(TF) test
 

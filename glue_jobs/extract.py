@@ -2,8 +2,9 @@
 
 import sys
 
-from totelake import batch, lake, raw, runtime
+from totelake import batch, lake, metrics, notes, raw, runtime
 from totelake.batch import Attempt, Manifest, TableEntry
+from totelake.catalog import Catalogue
 from totelake.errors import ArgumentError, ConflictError
 from totelake.lake import Zone
 from totelake.runtime import Log
@@ -15,19 +16,28 @@ TABLES = list(SOURCE)
 
 def main(argv: list[str]) -> None:
     """Land one batch in the raw zone, or none when nothing changed."""
-    args = runtime.arguments(argv, ["source_secret", "raw_zone"], {"raw_format": lake.PARQUET})
+    args = runtime.arguments(
+        argv,
+        ["source_secret", "raw_zone"],
+        {"raw_format": lake.PARQUET, "raw_database": "", "raw_crawler": ""},
+    )
     log = runtime.start_logging("extract")
-    with log.job(args) as batches:
+    with log.job(args) as batches, metrics.measured(args["JOB_NAME"], log) as measured:
         if args["raw_format"] not in lake.FORMATS:
             raise ArgumentError(
                 f"--raw_format: expected {' or '.join(lake.FORMATS)}, found {args['raw_format']!r}"
             )
         zone = Zone(args["raw_zone"])
+        looked_at = batch.utc_now()
         committed = extract(zone, args["source_secret"], args["raw_format"], log)
         if committed:
             batches.append(committed.batch)
+            measured.add_rows(metrics.ROWS_LANDED, committed.table_rows)
+        notes.note_look(zone, looked_at)
         for swept in batch.sweep(zone, TABLES):
             log.event("swept", batch=swept)
+        catalogue = Catalogue(args["raw_database"], args["raw_crawler"])
+        catalogue.register(zone, batch.newest_raw(zone), log, measured)
 
 
 def extract(zone: Zone, secret: str, raw_format: str, log: Log) -> Manifest | None:

@@ -5,7 +5,7 @@ import time
 
 from pyspark.sql import SparkSession
 
-from totelake import batch, lake, runtime
+from totelake import batch, lake, metrics, notes, runtime
 from totelake.batch import Manifest
 from totelake.lake import Zone
 from totelake.runtime import Credentials, Log
@@ -21,20 +21,28 @@ def main(argv: list[str]) -> None:
     """Load every committed processed batch that is not in the warehouse yet, in order."""
     args = runtime.arguments(argv, ["processed_zone", "warehouse_secret"])
     log = runtime.start_logging("load")
-    with log.job(args) as batches:
+    with log.job(args) as batches, metrics.measured(args["JOB_NAME"], log) as measured:
         zone = Zone(args["processed_zone"])
+        looked_at = notes.looked_at(zone)
         credentials = runtime.credentials(args["warehouse_secret"])
         with open_warehouse(credentials) as warehouse:
             pending = batch.pending_processed(zone, warehouse.loaded())
             if not pending:
                 log.event("nothing_to_do", reason="every processed batch is in the warehouse")
             for batch_id in pending:
-                load(zone, warehouse, batch.read_processed(zone, batch_id), log)
+                loaded = load(zone, warehouse, batch.read_processed(zone, batch_id), log)
                 batches.append(batch_id)
+                measured.add_rows(metrics.ROWS_LOADED, loaded)
+        if looked_at:
+            measured.add_freshness(looked_at)
 
 
-def load(zone: Zone, warehouse: Warehouse, manifest: Manifest, log: Log) -> None:
-    """Stage one batch and publish it."""
+def load(zone: Zone, warehouse: Warehouse, manifest: Manifest, log: Log) -> dict[str, int]:
+    """Stage one batch and publish it.
+
+    Returns:
+        The rows that were inserted or updated in each table.
+    """
     start = time.monotonic()
     spark = runtime.spark_session("totelake load")
     with warehouse.staging(manifest.batch) as schema:
@@ -55,6 +63,7 @@ def load(zone: Zone, warehouse: Warehouse, manifest: Manifest, log: Log) -> None
         rows=manifest.rows,
         seconds=round(time.monotonic() - start, 3),
     )
+    return {table: done.inserted + done.updated for table, done in published.items()}
 
 
 def write_staging(

@@ -2,8 +2,9 @@
 
 import sys
 
-from totelake import batch, processed, runtime
+from totelake import batch, metrics, notes, processed, runtime
 from totelake.batch import Manifest
+from totelake.catalog import Catalogue
 from totelake.lake import Zone
 from totelake.runtime import Log
 from totelake.tables import QUARANTINE, STAR
@@ -11,16 +12,31 @@ from totelake.tables import QUARANTINE, STAR
 
 def main(argv: list[str]) -> None:
     """Transform every committed raw batch that is not in the processed zone yet, in order."""
-    args = runtime.arguments(argv, ["raw_zone", "processed_zone"])
+    args = runtime.arguments(
+        argv,
+        ["raw_zone", "processed_zone"],
+        {"processed_database": "", "processed_crawler": ""},
+    )
     log = runtime.start_logging("transform")
-    with log.job(args) as batches:
+    with log.job(args) as batches, metrics.measured(args["JOB_NAME"], log) as measured:
         raw_zone, zone = Zone(args["raw_zone"]), Zone(args["processed_zone"])
+        catalogue = Catalogue(args["processed_database"], args["processed_crawler"])
+        looked_at = notes.looked_at(raw_zone)
         pending = batch.pending_raw(raw_zone, zone)
         if not pending:
             log.event("nothing_to_do", reason="every raw batch has been transformed")
         for number in pending:
             committed = transform(raw_zone, zone, batch.read_raw(raw_zone, number), log)
             batches.append(committed.batch)
+            rejected = {table: entry.rejected for table, entry in committed.tables.items()}
+            measured.add(metrics.ROWS_REJECTED, sum(rejected.values()))
+            measured.add_rows(metrics.ROWS_REJECTED, rejected)
+            # At once: should a later batch fail, this one is queryable all the same.
+            catalogue.register(zone, batch.newest_processed(zone), log, measured)
+        if not pending:
+            catalogue.register(zone, batch.newest_processed(zone), log, measured)
+        if looked_at:
+            notes.note_look(zone, looked_at)
 
 
 def transform(raw_zone: Zone, zone: Zone, landed: Manifest, log: Log) -> Manifest:

@@ -1,4 +1,4 @@
-"""AWS on the loopback interface: what the jobs ask of it here is their secrets."""
+"""AWS on the loopback interface: the jobs read their secrets there and send it their metrics."""
 
 import json
 import logging

@@ -9,11 +9,13 @@ other means.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from moto.athena.models import AthenaBackend
 from moto.athena.responses import AthenaResponse
+from moto.cloudwatch.models import Alarm, CloudWatchBackend, MetricDatum, MetricDatumBase
 from moto.core.responses import ActionResult, BaseResponse, EmptyResult
 from moto.ec2.models.security_groups import SecurityGroupRule
 from moto.events.models import Rule
@@ -36,6 +38,7 @@ def patch() -> None:
     _keep_connections()
     _change_athena()
     _deliver_events_to_topics()
+    _evaluate_alarms()
     _describe_security_group_rules()
 
 
@@ -184,6 +187,56 @@ def _deliver_events_to_topics() -> None:
             self.targets = everything
 
     Rule.send_to_targets = send_to_targets  # type: ignore[method-assign]
+
+
+def _evaluate_alarms() -> None:
+    """Gap: metrics are never looked at and no alarm acts. All are looked at when a figure comes."""
+    put, update_state = CloudWatchBackend.put_metric_data, Alarm.update_state
+
+    def put_metric_data(
+        self: CloudWatchBackend, namespace: str, metric_data: list[dict[str, Any]]
+    ) -> None:
+        put(self, namespace, metric_data)
+        for alarm in self.alarms.values():
+            state = _state(alarm, self.metric_data)
+            if state != alarm.state_value:
+                alarm.update_state("by its newest figures", "{}", state)
+
+    def act(self: Alarm, reason: str, reason_data: str, state_value: str) -> None:
+        old = self.state_value
+        update_state(self, reason, reason_data, state_value)
+        actions = {"ALARM": self.alarm_actions, "OK": self.ok_actions}.get(state_value, [])
+        told = {
+            "AlarmName": self.name,
+            "AlarmDescription": self.description,
+            "NewStateValue": state_value,
+            "NewStateReason": reason,
+            "OldStateValue": old,
+        }
+        for topic in actions if self.actions_enabled and old != state_value else []:
+            backend = sns_backends[parse_arn(topic).account][self.region_name]
+            backend.publish(message=json.dumps(told), arn=topic)
+
+    CloudWatchBackend.put_metric_data = put_metric_data  # type: ignore[method-assign]
+    Alarm.update_state = act  # type: ignore[method-assign]
+
+
+def _state(alarm: Alarm, figures: Iterable[MetricDatumBase]) -> str:
+    """An alarm's state, for the one period and the one comparison that this deployment has."""
+    wanted = {(it.name, it.value) for it in alarm.dimensions}
+    start = datetime.now(UTC) - timedelta(seconds=alarm.period)
+    values = [
+        it.value
+        for it in figures
+        if isinstance(it, MetricDatum)
+        and (it.namespace, it.name) == (alarm.namespace, alarm.metric_name)
+        and {(dimension.name, dimension.value) for dimension in it.dimensions} == wanted
+        and it.timestamp.replace(tzinfo=UTC) >= start
+    ]
+    if not values:
+        return "ALARM" if alarm.treat_missing_data == "breaching" else "OK"
+    figure = {"Maximum": max, "Sum": sum}[alarm.statistic](values)
+    return "ALARM" if figure >= alarm.threshold else "OK"
 
 
 def _describe_security_group_rules() -> None:

@@ -141,6 +141,9 @@ def _values(state: Path) -> dict[str, str]:
         "raw_zone": f"file://{lake / 'raw'}",
         "processed_zone": f"file://{lake / 'processed'}",
         "raw_format": "parquet",
+        # Empty: without a crawler there are no tables to register partitions of.
+        **dict.fromkeys(("raw_database", "raw_crawler"), ""),
+        **dict.fromkeys(("processed_database", "processed_crawler"), ""),
         "schedule": "none: make run starts it",
     }
 

@@ -103,10 +103,11 @@ locals {
           ]
         },
         {
-          Sid       = "PublishMetrics"
-          Effect    = "Allow"
-          Action    = ["cloudwatch:PutMetricData"]
-          Resource  = ["*"]
+          Sid      = "PublishMetrics"
+          Effect   = "Allow"
+          Action   = ["cloudwatch:PutMetricData"]
+          Resource = ["*"]
+          # Our own metrics, and those that Glue sends in the role's name.
           Condition = { StringEquals = { "cloudwatch:namespace" = [local.metric_namespace, "Glue"] } }
         },
       ],
@@ -126,7 +127,7 @@ locals {
       [for zone in access.registers : {
         Sid      = "RegisterPartitions"
         Effect   = "Allow"
-        Action   = ["glue:GetTable", "glue:GetPartitions", "glue:BatchCreatePartition"]
+        Action   = ["glue:GetTable", "glue:BatchCreatePartition"]
         Resource = local.catalog_arns[zone]
       }],
       [for zone in access.registers : {
@@ -134,7 +135,7 @@ locals {
         Effect   = "Allow"
         Action   = ["glue:StartCrawler"]
         Resource = ["${local.glue_arn}:crawler/${local.crawler_names[zone]}"]
-      }],
+      } if var.crawl != "every_run"],
       [for purpose in local.job_secrets[job] : {
         Sid      = "ReadSecret"
         Effect   = "Allow"

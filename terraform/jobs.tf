@@ -103,7 +103,8 @@ resource "aws_glue_job" "this" {
   default_arguments = merge(
     local.runtime_arguments,
     { "--custom-logGroup-prefix" = "/${local.prefix}/${each.key}" },
-    each.value.arguments,
+    # What is absent is empty to a job; Glue is not given empty values.
+    { for name, value in each.value.arguments : name => value if value != "" },
   )
 
   depends_on = [aws_s3_object.code, aws_cloudwatch_log_group.jobs, aws_iam_role_policy.job]

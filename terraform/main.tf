@@ -37,8 +37,9 @@ locals {
     raw_format         = var.raw_format
     raw_database       = local.database_names.raw
     processed_database = local.database_names.processed
-    raw_crawler        = local.crawler_names.raw
-    processed_crawler  = local.crawler_names.processed
+    # A crawler that runs with the workflow is not started by a job as well: the second start would fail.
+    raw_crawler       = var.crawl == "every_run" ? "" : local.crawler_names.raw
+    processed_crawler = var.crawl == "every_run" ? "" : local.crawler_names.processed
   }
 
   code_folder = "${path.module}/../glue_jobs"

@@ -43,6 +43,15 @@ locals {
       threshold   = var.alarms.rejected_rows
       missing     = "notBreaching"
     } },
+    { for job, access in local.job_access : "catalog-${job}" => {
+      description = "${job} could not register what it committed: Athena does not see the newest batches"
+      metric      = "RegistrationFailures"
+      job         = job
+      statistic   = "Sum"
+      period      = 300
+      threshold   = 1
+      missing     = "notBreaching"
+    } if length(access.registers) > 0 },
     { for job in keys(local.workflow.jobs) : "duration-${job}" => {
       description = "${job} takes ${var.alarms.duration_minutes} minutes or more: the next start may be dropped"
       metric      = "BatchSeconds"

@@ -16,7 +16,7 @@ two transforms of one batch write the same rows under the same names.
 import json
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -92,7 +92,12 @@ class Manifest:
     @property
     def rows(self) -> int:
         """Rows of all tables."""
-        return sum(entry.rows for entry in self.tables.values())
+        return sum(self.table_rows.values())
+
+    @property
+    def table_rows(self) -> dict[str, int]:
+        """Rows of each table."""
+        return {table: entry.rows for table, entry in self.tables.items()}
 
 
 @dataclass(frozen=True)
@@ -178,6 +183,11 @@ def latest_raw(raw: Zone) -> Manifest | None:
     return read_raw(raw, numbers[-1]) if numbers else None
 
 
+def newest_raw(raw: Zone) -> Iterator[Manifest]:
+    """The committed raw batches, newest first, each read when it is asked for."""
+    return (read_raw(raw, number) for number in reversed(raw_numbers(raw)))
+
+
 def processed_ids(processed: Zone) -> list[str]:
     """Ids of the committed processed batches, oldest first."""
     found = (_ID_NAME.fullmatch(name) for name in processed.names(MANIFESTS))
@@ -187,6 +197,11 @@ def processed_ids(processed: Zone) -> list[str]:
 def read_processed(processed: Zone, batch: str) -> Manifest:
     """The manifest of a processed batch, by id."""
     return read_manifest(processed, f"{batch}.json")
+
+
+def newest_processed(processed: Zone) -> Iterator[Manifest]:
+    """The committed processed batches, newest first, each read when it is asked for."""
+    return (read_processed(processed, batch) for batch in reversed(processed_ids(processed)))
 
 
 def pending_raw(raw: Zone, processed: Zone) -> list[int]:

@@ -39,3 +39,7 @@ class QualityError(TotelakeError):
 
 class WarehouseError(TotelakeError):
     """The warehouse cannot be reached or refused what was to be loaded."""
+
+
+class CatalogError(TotelakeError):
+    """The Data Catalog refused a partition."""

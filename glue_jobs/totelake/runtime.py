@@ -1,10 +1,12 @@
-"""What a job gets from where it runs: arguments, Spark, secrets, logging.
+"""What a job gets from where it runs: arguments, Spark, AWS clients, secrets, logging.
 
-The only module that knows awsglue and boto3, and the same on Glue and on a laptop.
+The only module that knows awsglue and boto3, and the same on Glue and on a laptop: others ask
+for a ``client`` here, and meet what it raises as ``AWS_ERRORS``.
 """
 
 import json
 import logging
+import os
 import re
 import ssl
 import sys
@@ -21,6 +23,7 @@ from typing import Any, TypeVar
 import boto3
 import pg8000.native
 from awsglue.utils import GlueArgumentError, getResolvedOptions
+from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from pg8000.exceptions import DatabaseError, InterfaceError
 from pyspark import inheritable_thread_target
@@ -41,6 +44,17 @@ _SECRET_FIELDS = ("host", "port", "dbname", "username", "password")
 _LONGEST_MESSAGE = 2_000
 # What pg8000 raises: PostgreSQL's refusals, its own, and the socket's as they are.
 DATABASE_ERRORS = (DatabaseError, InterfaceError, ConnectionError)
+# What a client of AWS raises: the service's refusals, and not reaching it at all.
+AWS_ERRORS = (ClientError, BotoCoreError)
+# A private network without a way to a service answers nothing at all: the defaults wait for
+# minutes, at every call.
+_AWS_CLIENT = {
+    "connect_timeout": 5,
+    "read_timeout": 30,
+    "retries": {"mode": "standard", "total_max_attempts": 3},
+}
+# What Terraform tells S3A, which has no good default, is told to every job.
+_REGION_SETTING = "spark.hadoop.fs.s3a.endpoint.region"
 _HIGHEST_PORT = 65_535
 SSL_MODES = ("require", "disable")
 
@@ -145,6 +159,24 @@ def arguments(
     return {**defaults, **values}
 
 
+def client(service: str) -> Any:
+    """A client of an AWS service in the job's region, which gives up within a minute.
+
+    The region is that of the environment. Where that has none, and Glue does not promise one,
+    it is the one that Spark was started with.
+    """
+    region = boto3.session.Session().region_name or os.environ.get("AWS_REGION")
+    if not region:
+        region = spark_session("totelake").conf.get(_REGION_SETTING, None)
+    return boto3.client(service, region_name=region, config=Config(**_AWS_CLIENT))
+
+
+def error_code(error: Exception) -> str:
+    """The code of a service's refusal, such as ``EntityNotFoundException``; else empty."""
+    answer = getattr(error, "response", {})
+    return str(answer.get("Error", {}).get("Code", ""))
+
+
 def credentials(secret_id: str) -> Credentials:
     """Database credentials from Secrets Manager: an RDS-style JSON secret.
 
@@ -152,9 +184,9 @@ def credentials(secret_id: str) -> Credentials:
         CredentialError: If the secret cannot be read or lacks a field.
     """
     try:
-        answer = boto3.client("secretsmanager").get_secret_value(SecretId=secret_id)
+        answer = client("secretsmanager").get_secret_value(SecretId=secret_id)
         content = json.loads(answer["SecretString"])
-    except (ClientError, BotoCoreError) as error:
+    except AWS_ERRORS as error:
         raise CredentialError(
             f"secret {secret_id!r} cannot be read: {error}; create it, or grant this job's role "
             "secretsmanager:GetSecretValue on it"

@@ -30,6 +30,10 @@ run "defaults" {
     error_message = "The placeholders of workflow.json are filled in."
   }
   assert {
+    condition     = aws_glue_job.this["transform"].default_arguments["--processed_database"] == "totesys_test_processed" && aws_glue_job.this["transform"].default_arguments["--processed_crawler"] == "totesys-test-processed"
+    error_message = "A job registers what it commits, and starts its zone's crawler on a change of shape."
+  }
+  assert {
     condition     = aws_glue_workflow.this.max_concurrent_runs == 1
     error_message = "Two runs of the workflow never overlap."
   }
@@ -115,6 +119,14 @@ run "crawl_every_run" {
   assert {
     condition     = alltrue([for trigger in aws_glue_trigger.this : alltrue([for condition in flatten(trigger.predicate[*].conditions) : condition.crawler_name == null || condition.crawler_name == ""])])
     error_message = "Nothing waits for a crawler."
+  }
+  assert {
+    condition     = alltrue([for job in aws_glue_job.this : alltrue([for name in keys(job.default_arguments) : !endswith(name, "_crawler")])])
+    error_message = "What the workflow crawls, no job starts as well."
+  }
+  assert {
+    condition     = alltrue([for statement in flatten(values(local.job_statements)) : statement.Sid != "StartCrawler"])
+    error_message = "What no job starts, no job may start."
   }
 }
 

@@ -7,12 +7,6 @@ import pytest
 from tests.aws.deployment import Aws, Deployment, prepare, running_moto
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line(
-        "markers", "whole: minutes of waiting for RDS, network and lifecycle; not in make test"
-    )
-
-
 @pytest.fixture(scope="session")
 def aws() -> Iterator[Aws]:
     """Moto, for the deployment that the tests share."""

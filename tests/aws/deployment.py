@@ -71,7 +71,12 @@ def running_moto() -> Iterator[Aws]:
         port = probe.getsockname()[1]
     command = [sys.executable, "local/moto_server.py", "-H", "127.0.0.1", "-p", str(port)]
     process = subprocess.Popen(
-        command, cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command,
+        cwd=REPOSITORY,
+        # Other tests' AWS is nothing to this one.
+        env={name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     try:
         deadline = time.monotonic() + 30
@@ -93,7 +98,7 @@ class Deployment:
     aws: Aws
 
     def terraform(self, *arguments: str, ok: tuple[int, ...] = (0,)) -> str:
-        """What terraform prints; an exit status that is not ``ok`` fails the test with it."""
+        """What terraform prints, of an error the error; a status not ``ok`` fails the test."""
         result = subprocess.run(
             ["terraform", *arguments, "-no-color"],
             cwd=self.folder,
@@ -104,7 +109,7 @@ class Deployment:
         )
         said = f"terraform {' '.join(arguments)}\n{result.stdout}\n{result.stderr}"
         assert result.returncode in ok, said
-        return result.stdout
+        return result.stderr if result.returncode == 1 else result.stdout
 
     def apply(self, **variables: Any) -> None:
         """Apply with these variables and nothing else; they are kept for the next plan."""
@@ -134,7 +139,7 @@ class Deployment:
 def prepare(folder: Path, aws: Aws, *, lifecycle: bool) -> Deployment:
     """Copy what Terraform reads of the repository, and initialise it."""
     if shutil.which("terraform") is None:
-        pytest.skip("terraform is not on PATH")
+        pytest.skip("terraform is not on the PATH")
     hidden = shutil.ignore_patterns(".terraform*", "*.tfstate*", "__pycache__", "*_override.tf")
     for name in ("terraform", "glue_jobs", "crawlers"):
         shutil.copytree(REPOSITORY / name, folder / name, ignore=hidden)
@@ -142,5 +147,12 @@ def prepare(folder: Path, aws: Aws, *, lifecycle: bool) -> Deployment:
     (folder / "terraform" / "test_override.tf").write_text(override)
     deployment = Deployment(folder / "terraform", aws)
     plugins = os.environ.get("TF_PLUGIN_DIR")
-    deployment.terraform("init", "-input=false", *([f"-plugin-dir={plugins}"] if plugins else []))
+    options = [f"-plugin-dir={plugins}"] if plugins else []
+    try:
+        deployment.terraform("init", "-input=false", *options)
+    except AssertionError as error:
+        # Nothing else keeps a newcomer's tests from passing: make test-all asks for it first.
+        if "Failed to query available provider packages" not in str(error):
+            raise
+        pytest.skip("terraform init cannot reach the registry of its AWS provider")
     return deployment

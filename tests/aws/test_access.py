@@ -20,6 +20,7 @@ CRAWLERS = ("raw", "processed")
 DATA = "address/batch=20261120T101500Z/part-00000.parquet"
 MANIFEST = "_batches/00000001.json"
 ATTEMPT = "_attempts/20261120T101500Z.json"
+NOTE = "_looked_at.json"
 CODE = "code/0/extract.py"
 
 # Role → bucket → what it may do with which object; all else is refused.
@@ -29,28 +30,34 @@ ALLOWED = {
             ("get", DATA), ("put", DATA), ("delete", DATA),
             ("get", ATTEMPT), ("put", ATTEMPT), ("delete", ATTEMPT),
             ("get", MANIFEST), ("put", MANIFEST),
+            ("get", NOTE), ("put", NOTE),
         },
         "artifacts": {("get", CODE)},
     },
     "transform-job": {
-        "raw": {("get", DATA), ("get", ATTEMPT), ("get", MANIFEST)},
+        "raw": {("get", DATA), ("get", ATTEMPT), ("get", MANIFEST), ("get", NOTE)},
         "processed": {
             ("get", DATA), ("put", DATA), ("delete", DATA),
             ("get", ATTEMPT), ("put", ATTEMPT),
             ("get", MANIFEST), ("put", MANIFEST),
+            ("get", NOTE), ("put", NOTE),
         },
         "artifacts": {("get", CODE)},
     },
     "load-job": {
-        "processed": {("get", DATA), ("get", ATTEMPT), ("get", MANIFEST)},
+        "processed": {("get", DATA), ("get", ATTEMPT), ("get", MANIFEST), ("get", NOTE)},
         "artifacts": {("get", CODE)},
     },
-    "raw-crawler": {"raw": {("get", DATA), ("get", ATTEMPT), ("get", MANIFEST)}},
-    "processed-crawler": {"processed": {("get", DATA), ("get", ATTEMPT), ("get", MANIFEST)}},
+    "raw-crawler": {
+        "raw": {("get", DATA), ("get", ATTEMPT), ("get", MANIFEST), ("get", NOTE)},
+    },
+    "processed-crawler": {
+        "processed": {("get", DATA), ("get", ATTEMPT), ("get", MANIFEST), ("get", NOTE)},
+    },
 }  # fmt: skip
 OBJECTS = {
-    "raw": [DATA, MANIFEST, ATTEMPT],
-    "processed": [DATA, MANIFEST, ATTEMPT],
+    "raw": [DATA, MANIFEST, ATTEMPT, NOTE],
+    "processed": [DATA, MANIFEST, ATTEMPT, NOTE],
     "artifacts": [CODE],
     "athena": ["results/1.csv"],
 }
@@ -182,6 +189,32 @@ def test_catalogue_of_its_own_zone_only(
     resources = granted(aws, role, "glue:BatchCreatePartition")
     names = [resource.split(":", 5)[5] for resource in resources]
     assert names == ["catalog", f"database/{own}", f"table/{own}/*"]
+
+
+@pytest.mark.parametrize(
+    ("job", "crawler"), [("extract", "raw"), ("transform", "processed"), ("load", None)]
+)
+def test_each_job_starts_the_crawler_of_its_zone_only(
+    account: Aws, job: str, crawler: str | None
+) -> None:
+    names = [it.split(":", 5)[5] for it in granted(account, f"{job}-job", "glue:StartCrawler")]
+    assert names == ([f"crawler/{PREFIX}-{crawler}"] if crawler else [])
+
+
+# What glue_jobs/totelake/catalog.py and metrics.py call, and nothing beside it.
+@pytest.mark.parametrize(
+    ("role", "actions"),
+    [
+        ("extract-job", {"glue:GetTable", "glue:BatchCreatePartition", "glue:StartCrawler"}),
+        ("transform-job", {"glue:GetTable", "glue:BatchCreatePartition", "glue:StartCrawler"}),
+        ("load-job", set()),
+    ],
+)
+def test_a_job_may_do_what_it_calls(account: Aws, role: str, actions: set[str]) -> None:
+    granted_actions = {action for it in statements(account, role) for action in it["Action"]}
+    assert {action for action in granted_actions if action.startswith("glue:")} == actions
+    cloudwatch = {action for action in granted_actions if action.startswith("cloudwatch:")}
+    assert cloudwatch == {"cloudwatch:PutMetricData"}
 
 
 def test_jobs_keep_no_tables_and_crawlers_start_nothing(account: Aws) -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import string
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.aws.deployment import REGION, REPOSITORY, Aws, Deployment
+from tests.aws.deployment import REGION, REPOSITORY, Aws, Deployment, environment
+from totelake import metrics
+from totelake.metrics import Metrics
+from totelake.runtime import Log
 from totelake.tables import QUARANTINE, SOURCE, STAR
 
 JOBS = ("extract", "transform", "load")
@@ -34,6 +38,43 @@ def declared(path: str, outputs: dict[str, Any]) -> dict[str, Any]:
 
 def test_second_plan_is_empty(deployment: Deployment) -> None:
     assert deployment.changes() == []
+
+
+@pytest.mark.parametrize(
+    ("variables", "sentences"),
+    [
+        (
+            {
+                "schedule": {"cron": "every 20 minutes"},
+                "alert_emails": ["someone.example.com"],
+                "database_names": {"raw": "lake", "processed": "lake"},
+                "secret_names": {"source": "db", "warehouse": "db"},
+            },
+            [
+                'such as cron(0/20 * * * ? *); got "every 20 minutes"',
+                'alert_emails are e-mail addresses; got ["someone.example.com"]',
+                'or their crawlers overwrite each other\'s tables; got "lake" twice',
+                'or one job could read the other\'s password; got "db" twice',
+            ],
+        ),
+        (
+            {"workers": {"load": {"type": "G.3X", "timeout_minutes": 2}}},
+            [
+                'A worker type is G.1X, G.2X, G.4X or G.8X; got {"load":"G.3X"}',
+                'shorter ones stop a run that has only started; got {"load":2}',
+            ],
+        ),
+    ],
+    ids=["names", "workers"],
+)
+def test_bad_input_is_refused_at_plan_by_a_sentence_that_quotes_it(
+    deployment: Deployment, variables: dict[str, Any], sentences: list[str]
+) -> None:
+    """As an operator sees it: all that is wrong at once, in lines that Terraform has broken."""
+    given = [f"-var={name}={json.dumps(value)}" for name, value in variables.items()]
+    said = deployment.terraform("plan", "-input=false", *given, ok=(1,))
+    for sentence in sentences:
+        assert sentence in re.sub(r"[\s│]+", " ", said)
 
 
 def test_workflow_graph_is_that_of_the_declaration(deployment: Deployment) -> None:
@@ -183,6 +224,55 @@ def received(aws: Aws, queue: str) -> list[str]:
     return [json.loads(message["Body"])["Message"] for message in messages.get("Messages", [])]
 
 
+def measure(aws: Aws, job: str, metric: str, value: float) -> None:
+    """Publish a figure as the jobs do, under the name that the job has here."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, setting in environment(aws.endpoint).items():
+            patch.setenv(name, setting)
+        measured = Metrics(f"{PREFIX}-{job}")
+        measured.add(metric, value)
+        measured.publish(Log(job))
+
+
+def told(aws: Aws, queue: str, alarm: str) -> list[str]:
+    """The states that an alarm told of."""
+    messages = [json.loads(message) for message in received(aws, queue)]
+    return [it["NewStateValue"] for it in messages if it["AlarmName"] == f"{PREFIX}-{alarm}"]
+
+
+@pytest.mark.parametrize(
+    ("alarm", "job", "metric", "fine", "bad"),
+    [
+        ("rejected", "transform", metrics.ROWS_REJECTED, 0, 1),
+        ("catalog-extract", "extract", metrics.REGISTRATION_FAILURES, 0, 1),
+        ("catalog-transform", "transform", metrics.REGISTRATION_FAILURES, 0, 1),
+        *((f"duration-{job}", job, metrics.BATCH_SECONDS, 899, 900) for job in JOBS),
+    ],
+)
+def test_what_a_job_measures_makes_its_alarm_fire(
+    aws: Aws, inbox: str, alarm: str, job: str, metric: str, fine: float, bad: float
+) -> None:
+    """Guards against an alarm on a metric, a job or dimensions that nothing ever publishes."""
+    measure(aws, job, metric, fine)
+    assert told(aws, inbox, alarm) == []
+    measure(aws, job, metric, bad)
+    assert told(aws, inbox, alarm) == ["ALARM"]
+
+
+def test_a_warehouse_that_is_not_fresh_makes_its_alarm_fire(aws: Aws, inbox: str) -> None:
+    """Silence of the load is a failure, and so is a load of what was looked at long ago."""
+    aws.client("cloudwatch").set_alarm_state(
+        AlarmName=f"{PREFIX}-freshness", StateValue="OK", StateReason="before the test"
+    )
+    received(aws, inbox)
+    measure(aws, "extract", metrics.BATCH_SECONDS, 1)
+    assert told(aws, inbox, "freshness") == ["ALARM"]
+    measure(aws, "load", metrics.FRESHNESS_SECONDS, 1799)
+    assert told(aws, inbox, "freshness") == ["OK"]
+    measure(aws, "load", metrics.FRESHNESS_SECONDS, 1800)
+    assert told(aws, inbox, "freshness") == ["ALARM"]
+
+
 @pytest.mark.parametrize("state", ["FAILED", "TIMEOUT", "STOPPED"])
 @pytest.mark.parametrize("job", JOBS)
 def test_what_ends_badly_is_told(aws: Aws, inbox: str, job: str, state: str) -> None:
@@ -210,7 +300,10 @@ def test_alarms_and_events_reach_the_topic(aws: Aws, deployment: Deployment) -> 
     topic = deployment.outputs()["alerts_topic"]
     alarms = aws.client("cloudwatch").describe_alarms()["MetricAlarms"]
     names = {alarm["AlarmName"].removeprefix(f"{PREFIX}-") for alarm in alarms}
-    assert names == {"freshness", "rejected", *(f"duration-{job}" for job in JOBS)}
+    assert names == {
+        *("freshness", "rejected", "catalog-extract", "catalog-transform"),
+        *(f"duration-{job}" for job in JOBS),
+    }
     assert all(alarm["AlarmActions"] == [topic] for alarm in alarms)
     assert all(alarm["ActionsEnabled"] for alarm in alarms)
     sns = aws.client("sns")

@@ -155,6 +155,45 @@ def test_event_reaches_a_topic_as_the_transformer_words_it(own: Aws) -> None:
     assert [json.loads(it["Body"])["Message"] for it in messages] == ["load failed"]
 
 
+@pytest.mark.parametrize(("missing", "silent"), [("breaching", "ALARM"), ("notBreaching", "OK")])
+def test_alarm_follows_its_metric_and_tells_its_topic(own: Aws, missing: str, silent: str) -> None:
+    sqs, sns, cloudwatch = own.client("sqs"), own.client("sns"), own.client("cloudwatch")
+    url = sqs.create_queue(QueueName=f"told-{missing}")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]
+    topic = sns.create_topic(Name=f"alarms-{missing}")["TopicArn"]
+    sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn["QueueArn"])
+    dimensions = [{"Name": "Job", "Value": missing}]
+    cloudwatch.put_metric_alarm(
+        AlarmName=missing,
+        Namespace="Own",
+        MetricName="Rows",
+        Dimensions=dimensions,
+        Statistic="Sum",
+        Period=300,
+        EvaluationPeriods=1,
+        Threshold=10,
+        ComparisonOperator="GreaterThanOrEqualToThreshold",
+        TreatMissingData=missing,
+        AlarmActions=[topic],
+        OKActions=[topic],
+    )
+
+    def put(value: float, *more: dict[str, str], name: str = "Rows") -> str:
+        datum = {"MetricName": name, "Dimensions": [*dimensions, *more], "Value": value}
+        cloudwatch.put_metric_data(Namespace="Own", MetricData=[datum])
+        (alarm,) = cloudwatch.describe_alarms(AlarmNames=[missing])["MetricAlarms"]
+        state: str = alarm["StateValue"]
+        return state
+
+    assert put(99, name="Another") == silent
+    assert put(99, {"Name": "Table", "Value": "design"}) == silent
+    assert put(9) == "OK"
+    assert put(1) == "ALARM"
+    messages = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10)["Messages"]
+    told = [json.loads(json.loads(it["Body"])["Message"])["NewStateValue"] for it in messages]
+    assert told == (["ALARM", "OK", "ALARM"] if silent == "ALARM" else ["ALARM"])
+
+
 def test_security_group_rule_keeps_its_description(own: Aws) -> None:
     ec2 = own.client("ec2")
     vpc = ec2.create_vpc(CidrBlock="10.0.0.0/24")["Vpc"]["VpcId"]

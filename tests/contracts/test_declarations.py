@@ -23,6 +23,10 @@ MODULES = sorted(JOBS.rglob("*.py"))
 WORKFLOW: dict[str, Any] = json.loads((JOBS / "workflow.json").read_text())
 # Glue adds these itself.
 GLUE_ARGUMENTS = {"JOB_NAME", "WORKFLOW_NAME", "WORKFLOW_RUN_ID"}
+OPTIONAL = {
+    "--raw_format",
+    *("--raw_database", "--raw_crawler", "--processed_database", "--processed_crawler"),
+}
 
 needs_totesys = pytest.mark.skipif(
     not TOTESYS.is_dir(), reason=f"ToteSys' own schemas are not at {TOTESYS}"
@@ -187,7 +191,7 @@ def test_a_job_cannot_start_without_a_zone_or_a_secret(job: str) -> None:
     script = WORKFLOW["jobs"][job]["script"]
     main = importlib.import_module(Path(script).stem).main
     given = WORKFLOW["jobs"][job]["arguments"]
-    for absent in given.keys() - {"--raw_format"}:
+    for absent in given.keys() - OPTIONAL:
         others = [word for name in given if name != absent for word in (name, "x")]
         with pytest.raises(ArgumentError, match=f"missing argument {absent}"):
             main([script, "--JOB_NAME", job, *others])

@@ -36,4 +36,21 @@ def test_every_path_of_a_page_exists(page: Path) -> None:
 
 
 def test_the_ci_runs_what_the_readme_names() -> None:
-    assert "make test" in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+    lines = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+    assert {"make lint", "make audit", "make test", "make test-all"} <= {it.strip() for it in lines}
+
+
+def test_the_runbook_has_an_entry_for_every_alert() -> None:
+    """Guards against an alarm at night that nobody knows what to do about."""
+    watch = (ROOT / "terraform" / "watch.tf").read_text(encoding="utf-8")
+    block = watch[watch.index("alarms = merge(") : watch.index('resource "aws_sns_topic"')]
+    named = re.findall(r'"([a-z]+)(?:-\$\{job\})?" => \{$', block, re.MULTILINE)
+    alarms = {*named, *re.findall(r"\{ (\w+) = \{$", block, re.MULTILINE)}
+    states = re.findall(r"state = \[([^\]]+)\]", watch)
+    assert alarms == {"freshness", "rejected", "catalog", "duration"}
+    runbook = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
+    entries = [line for line in runbook.splitlines() if line.startswith("| ")]
+    for alarm in alarms:
+        assert any(re.match(rf"\| alarm `{alarm}[`-]", line) for line in entries), alarm
+    for state in re.findall(r"\w+", " ".join(states)):
+        assert any(f"is {state}`" in line for line in entries), state

@@ -21,6 +21,7 @@ from local.postgres import PostgresServer, connect
 from totelake import batch, lake, runtime
 from totelake.batch import Manifest
 from totelake.lake import Zone
+from totelake.notes import NOTES
 from totelake.tables import SOURCE
 
 HERE = Path(__file__).parent
@@ -67,10 +68,10 @@ class Pipeline:
         words += ["--raw_zone", self.raw.uri, "--raw_format", self.raw_format, *more]
         return self._run(extract.main, words)
 
-    def transform(self) -> list[Event]:
+    def transform(self, *more: str) -> list[Event]:
         """Run transform; its log."""
         zones = ["--raw_zone", self.raw.uri, "--processed_zone", self.processed.uri]
-        return self._run(transform.main, zones)
+        return self._run(transform.main, [*zones, *more])
 
     def load(self, secret: str | None = None) -> list[Event]:
         """Run load; its log."""
@@ -86,7 +87,7 @@ class Pipeline:
         output = io.StringIO()
         try:
             with redirect_stdout(output):
-                main(["job.py", "--JOB_NAME", "test", *words])
+                main(["job.py", "--JOB_NAME", self.name, *words])
         finally:
             self.lines += output.getvalue().splitlines()
         return [json.loads(line) for line in output.getvalue().splitlines()]
@@ -123,12 +124,12 @@ class Pipeline:
         return list(self.warehouse.run(query, **parameters))
 
     def objects(self) -> dict[str, bytes]:
-        """Every file of both zones by its path, hidden ones too."""
+        """Every file of both zones by its path, hidden ones too, but their notes."""
         root = Path(self.raw.uri.removeprefix("file://")).parent
         return {
             str(path.relative_to(root)): path.read_bytes()
             for path in sorted(root.rglob("*"))
-            if path.is_file()
+            if path.is_file() and path.name not in NOTES
         }
 
 

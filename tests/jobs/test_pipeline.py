@@ -4,13 +4,17 @@ from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 
+import boto3
 import pytest
+from moto.cloudwatch.models import cloudwatch_backends
+from moto.core import DEFAULT_ACCOUNT_ID
 from pg8000.native import Connection, identifier
 
+from local.aws import REGION
 from tests.conftest import TOTESYS
 from totelake.tables import SOURCE
 
-from .conftest import Pipeline
+from .conftest import Event, Pipeline
 
 SNAPSHOTS = TOTESYS / "snapshots"
 # Referenced tables first.
@@ -120,3 +124,70 @@ def test_a_third_of_the_tables_empty(pipeline: Pipeline) -> None:
     pipeline.source.run("UPDATE design SET file_name = 'f'")
     pipeline.run()
     assert counts(pipeline, *FACTS, "dim_design") == [2, 0, 0, 2]
+
+
+def sent(pipeline: Pipeline) -> dict[tuple[str, str], float]:
+    """Metric and table of what CloudWatch got last from a pipeline's jobs, with its value."""
+    return {
+        (
+            datum.name,
+            next((d.value for d in datum.dimensions if d.name == "Table"), ""),
+        ): datum.value
+        for datum in cloudwatch_backends[DEFAULT_ACCOUNT_ID][REGION].metric_data
+        if datum.namespace == "Totelake" and pipeline.name in {d.value for d in datum.dimensions}
+    }
+
+
+def test_what_a_run_measures_and_registers(pipeline: Pipeline) -> None:
+    """Guards against alarms without data and batches that Athena does not see."""
+    glue = boto3.client("glue")
+    names = {zone: f"{pipeline.name}_{zone}" for zone in ("raw", "processed")}
+    for name in names.values():
+        glue.create_database(DatabaseInput={"Name": name})
+        glue.create_crawler(Name=name, Role="role", Targets={"S3Targets": [{"Path": "s3://lake"}]})
+    in_catalogue = {
+        zone: (f"--{zone}_database", name, f"--{zone}_crawler", name)
+        for zone, name in names.items()
+    }
+
+    def run() -> list[Event]:
+        return [
+            *pipeline.extract(*in_catalogue["raw"]),
+            *pipeline.transform(*in_catalogue["processed"]),
+            *pipeline.load(),
+        ]
+
+    events = run()
+    # No crawler has made a table yet: both are started, and no job minds.
+    assert [event["started"] for event in events if event["event"] == "crawl"] == [True, True]
+    first = sent(pipeline)
+    (landed,) = pipeline.batches()
+    rows = {("RowsLanded", table): entry.rows for table, entry in landed.tables.items()}
+    assert rows.items() <= first.items()
+    assert first["RowsRejected", ""] == 0
+    assert first["RowsLoaded", "fact_sales_order"] == 2
+    assert first["RegistrationFailures", ""] == 0
+    assert 0 < first["BatchSeconds", ""] < 600
+    assert 0 < first["FreshnessSeconds", ""] < 600
+
+    for name, table in ((names["raw"], "design"), (names["processed"], "dim_design")):
+        column = {"Name": "design_id", "Type": "int"}
+        glue.create_table(
+            DatabaseName=name,
+            TableInput={
+                "Name": table,
+                "PartitionKeys": [{"Name": "batch", "Type": "string"}],
+                "StorageDescriptor": {"Columns": [column], "Location": "s3://lake/"},
+            },
+        )
+    before = pipeline.objects()
+    assert "not_registered" not in {event["event"] for event in run()}
+    # Nothing has changed: the run registers what the first could not, and is as fresh as any.
+    assert pipeline.objects() == before
+    assert sent(pipeline)["FreshnessSeconds", ""] != first["FreshnessSeconds", ""]
+    for zone, table in ((pipeline.raw, "design"), (pipeline.processed, "dim_design")):
+        name = names[zone.uri.rsplit("/", 1)[-1]]
+        (partition,) = glue.get_partitions(DatabaseName=name, TableName=table)["Partitions"]
+        assert partition["Values"] == [landed.batch]
+        location = f"{zone.batch_uri(table, landed.batch)}/"
+        assert partition["StorageDescriptor"]["Location"] == location

@@ -111,6 +111,43 @@ def test_a_missing_value_is_refused(argv: list[str], message: str) -> None:
     assert "--raw_format" in str(error.value)  # what the job takes
 
 
+@pytest.mark.parametrize(
+    ("environment", "setting", "region"),
+    [
+        ({"AWS_DEFAULT_REGION": "eu-west-1", "AWS_REGION": "eu-west-3"}, None, "eu-west-1"),
+        ({"AWS_REGION": "eu-west-3"}, "eu-central-1", "eu-west-3"),
+        ({}, "eu-central-1", "eu-central-1"),
+    ],
+)
+def test_a_clients_region_is_the_jobs(
+    spark: SparkSession,
+    monkeypatch: pytest.MonkeyPatch,
+    environment: dict[str, str],
+    setting: str | None,
+    region: str,
+) -> None:
+    """Guards against a job on Glue that has no region but the one that S3A is told."""
+    for name in ("AWS_DEFAULT_REGION", "AWS_REGION", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", "none")
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    if setting:
+        spark.conf.set("spark.hadoop.fs.s3a.endpoint.region", setting)
+    try:
+        assert runtime.client("glue").meta.region_name == region
+    finally:
+        spark.conf.unset("spark.hadoop.fs.s3a.endpoint.region")
+
+
+def test_a_client_gives_up_soon() -> None:
+    """Guards against minutes of waiting, at every call, where a network has no way to AWS."""
+    config = runtime.client("cloudwatch").meta.config
+    attempts = config.retries["total_max_attempts"]
+    assert attempts * config.connect_timeout <= 60
+    assert attempts > 1
+
+
 def secret(aws: Aws, request: pytest.FixtureRequest, text: str) -> str:
     name = f"totesys/{request.node.name}"
     boto3.client("secretsmanager").create_secret(Name=name, SecretString=text)
