@@ -235,7 +235,8 @@ def _state(alarm: Alarm, figures: Iterable[MetricDatumBase]) -> str:
     ]
     if not values:
         return "ALARM" if alarm.treat_missing_data == "breaching" else "OK"
-    figure = {"Maximum": max, "Sum": sum}[alarm.statistic](values)
+    statistics: dict[str, Callable[[list[float]], float]] = {"Maximum": max, "Sum": sum}
+    figure = statistics[alarm.statistic](values)
     return "ALARM" if figure >= alarm.threshold else "OK"
 
 

@@ -270,8 +270,9 @@ def test_no_job_prints_or_shows_rows() -> None:
 
 def test_rows_stay_with_the_executors() -> None:
     """Guards against data on the driver: what is collected there are files and counts."""
-    assert callers_of(".collect", ".toPandas", ".take", ".head", ".toArrow") == {"totelake/lake.py"}
-    assert callers_of(".toLocalIterator") == {"totelake/processed.py"}
+    collecting = (".collect", ".toPandas", ".take", ".head", ".toArrow", "._collect_as_arrow")
+    assert callers_of(*collecting) == {"totelake/lake.py"}
+    assert callers_of(".toLocalIterator") == set()
 
 
 def test_nothing_happens_when_a_module_is_imported() -> None:
