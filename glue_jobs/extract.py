@@ -1,15 +1,17 @@
 """Extract: one snapshot of the source; what changed since the last one goes to the raw zone."""
 
+import logging
 import sys
 
-from totelake import batch, lake, metrics, notes, raw, runtime
+from totelake import batch, drift, lake, metrics, notes, raw, runtime
 from totelake.batch import Attempt, Manifest, TableEntry
 from totelake.catalog import Catalogue
-from totelake.errors import ArgumentError, ConflictError
+from totelake.errors import ArgumentError, ConflictError, SourceError
 from totelake.lake import Zone
 from totelake.runtime import Log
-from totelake.source import CHANGES, Snapshot, Source, Window, open_source, window
+from totelake.source import Look, Source, open_source
 from totelake.tables import SOURCE
+from totelake.window import AUTO, CHANGES, SWEEPS, Snapshot
 
 TABLES = list(SOURCE)
 
@@ -19,17 +21,18 @@ def main(argv: list[str]) -> None:
     args = runtime.arguments(
         argv,
         ["source_secret", "raw_zone"],
-        {"raw_format": lake.PARQUET, "raw_database": "", "raw_crawler": ""},
+        {"raw_format": lake.PARQUET, "sweep": AUTO, "raw_database": "", "raw_crawler": ""},
     )
     log = runtime.start_logging("extract")
     with log.job(args) as batches, metrics.measured(args["JOB_NAME"], log) as measured:
-        if args["raw_format"] not in lake.FORMATS:
-            raise ArgumentError(
-                f"--raw_format: expected {' or '.join(lake.FORMATS)}, found {args['raw_format']!r}"
-            )
+        for name, values in (("raw_format", lake.FORMATS), ("sweep", SWEEPS)):
+            if args[name] not in values:
+                raise ArgumentError(
+                    f"--{name}: expected {' or '.join(values)}, found {args[name]!r}"
+                )
         zone = Zone(args["raw_zone"])
         looked_at = batch.utc_now()
-        committed = extract(zone, args["source_secret"], args["raw_format"], log)
+        committed = extract(zone, args["source_secret"], args["raw_format"], args["sweep"], log)
         if committed:
             batches.append(committed.batch)
             measured.add_rows(metrics.ROWS_LANDED, committed.table_rows)
@@ -40,28 +43,38 @@ def main(argv: list[str]) -> None:
         catalogue.register(zone, batch.newest_raw(zone), log, measured)
 
 
-def extract(zone: Zone, secret: str, raw_format: str, log: Log) -> Manifest | None:
+def extract(zone: Zone, secret: str, raw_format: str, sweep: str, log: Log) -> Manifest | None:
     """Land what changed in the source since the newest raw batch."""
     credentials = runtime.credentials(secret)
     previous = batch.latest_raw(zone)
     with open_source(credentials) as source:
-        wanted = window(Snapshot.of(previous.snapshot) if previous else None, source.snapshot)
-        to_read = source.tables_to_read(wanted)
-        if wanted.mode == CHANGES and not to_read:
+        before = Snapshot.of(previous.snapshot) if previous else None
+        report_drift(before, source.snapshot, log)
+        look = source.look(before, sweep)
+        if look.window.mode == CHANGES and not look.to_read:
             log.event("nothing_to_do", reason="no row of the source changed since the last batch")
             return None
+        if look.window.swept:
+            log.event("sweep", tables=sorted(look.window.swept))
         attempt = batch.begin(zone, previous)
         try:
-            entries = land(zone, attempt, previous, source, wanted, to_read, raw_format, log)
+            entries = land(zone, attempt, previous, source, look, raw_format, log)
         except Exception:
             # It will never be committed, and this process is the only one that knows so.
             batch.abandon(zone, attempt, TABLES)
             raise
-    if wanted.mode == CHANGES and all(entry.rows == entry.lookups for entry in entries.values()):
+    if look.window.mode == CHANGES and all(e.rows == e.lookups for e in entries.values()):
         batch.abandon(zone, attempt, TABLES)
         log.event("nothing_to_do", reason="every version that the source shows has landed")
         return None
-    return commit(zone, attempt, source.snapshot, wanted, entries, log)
+    return commit(zone, attempt, look, entries, log)
+
+
+def report_drift(before: Snapshot | None, now: Snapshot, log: Log) -> None:
+    """Log what differs from the previous batch's schema, or for the first from the declared."""
+    known = before.schema if before and before.schema else drift.declared()
+    for change in drift.changes(known, now.schema):
+        log.event("schema_changed", logging.WARNING, **vars(change))
 
 
 def land(
@@ -69,22 +82,30 @@ def land(
     attempt: Attempt,
     previous: Manifest | None,
     source: Source,
-    wanted: Window,
-    to_read: set[str],
+    look: Look,
     raw_format: str,
     log: Log,
 ) -> dict[str, TableEntry]:
     """Write the batch's rows, several tables at once."""
     # Of changes there are mostly few, which need no Python on the executors.
-    spark = runtime.spark_session("totelake extract", arrow=wanted.mode != CHANGES)
-    frames = raw.frames(spark, zone, previous, source, wanted)
+    spark = runtime.spark_session("totelake extract", arrow=look.window.mode != CHANGES)
+    frames = raw.frames(spark, zone, previous, source, look.window)
 
     def write(table: str) -> TableEntry:
-        if table not in to_read:
+        if table not in look.to_read:
             return raw.empty_entry(frames[table])
         with log.timed("table", batch=attempt.batch, table=table) as facts:
             few = table not in source.wide
-            entry = raw.write_table(zone, attempt.batch, table, frames[table], raw_format, few=few)
+            try:
+                entry = raw.write_table(
+                    zone, attempt.batch, table, frames[table], raw_format, few=few
+                )
+            except runtime.SPARK_ERRORS as error:
+                raise SourceError(
+                    f"source {source.credentials.place}, table {table}: not read to its end: "
+                    f"{source.unheld_value(table) or runtime.root_cause(error)}; nothing was "
+                    "extracted, mend that and run again"
+                ) from error
             facts.update(rows=entry.rows, lookups=entry.lookups)
         return entry
 
@@ -97,8 +118,7 @@ def land(
 def commit(
     zone: Zone,
     attempt: Attempt,
-    snapshot: Snapshot,
-    wanted: Window,
+    look: Look,
     entries: dict[str, TableEntry],
     log: Log,
 ) -> Manifest:
@@ -107,8 +127,8 @@ def commit(
         number=attempt.number,
         batch=attempt.batch,
         stage="extract",
-        mode=wanted.mode,
-        snapshot=snapshot.as_dict(),
+        mode=look.window.mode,
+        snapshot=look.snapshot.as_dict(),
         tables=entries,
         started_at=attempt.started_at.isoformat(),
     )

@@ -30,7 +30,9 @@ def main(argv: list[str]) -> None:
             if not pending:
                 log.event("nothing_to_do", reason="every processed batch is in the warehouse")
             for batch_id in pending:
-                loaded = load(zone, warehouse, batch.read_processed(zone, batch_id), log)
+                manifest = batch.read_processed(zone, batch_id)
+                with batch.files_named_if_damaged(zone, manifest):
+                    loaded = load(zone, warehouse, manifest, log)
                 batches.append(batch_id)
                 measured.add_rows(metrics.ROWS_LOADED, loaded)
         if looked_at:

@@ -13,7 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from totelake.tables import ROW_DELETED, STAR, StarTable
+from totelake.quality import QUARANTINE_COLUMNS
+from totelake.tables import QUARANTINE, ROW_DELETED, STAR, StarTable
 
 VIEWS = Path(__file__).resolve().parent.parent / "terraform" / "views.json"
 # Spark and Hive agree on the names of types; Athena's engine has its own for two of them.
@@ -42,9 +43,38 @@ def view(table: StarTable) -> dict[str, Any]:
     }
 
 
+def quarantine_view() -> dict[str, Any]:
+    """The view of what is still rejected: a row that was mended, or deleted, is settled."""
+    names = ", ".join(f'q."{name}"' for name in (*QUARANTINE_COLUMNS, "batch"))
+    versions = " UNION ALL ".join(
+        f'SELECT \'{table.name}\' AS "star_table", CAST("{table.key}" AS varchar) AS'  # nosec B608
+        f' "source_key", max("batch") AS "batch" FROM "{table.name}" GROUP BY "{table.key}"'
+        for table in STAR.values()
+        if table.source
+    )
+    rank = 'row_number() OVER (PARTITION BY "star_table", "source_key" ORDER BY "batch" DESC)'
+    newest = f'SELECT *, {rank} AS "rejection_rank" FROM "{QUARANTINE}"'  # nosec B608
+    # A rejected row may lack even its key, and then nothing can settle it.
+    same = 'v."star_table" = q."star_table" AND v."source_key" = q."source_key"'
+    return {
+        "name": f"current_{QUARANTINE}",
+        "description": "Rows that are rejected and neither mended nor deleted since",
+        "sql": (
+            f"SELECT {names} FROM ({newest}) q LEFT JOIN ({versions}) v"  # nosec B608
+            f' ON {same} AND v."batch" > q."batch"'
+            ' WHERE v."batch" IS NULL AND (q."rejection_rank" = 1 OR q."source_key" IS NULL)'
+        ),
+        "columns": [
+            {"name": name, "type": "varchar", "hive_type": "string"}
+            for name in (*QUARANTINE_COLUMNS, "batch")
+        ],
+    }
+
+
 def document() -> str:
-    """The whole file, one view per table of the star."""
-    return json.dumps([view(table) for table in STAR.values()], indent=2) + "\n"
+    """The whole file: one view per table of the star, and the quarantine's."""
+    views = [*(view(table) for table in STAR.values()), quarantine_view()]
+    return json.dumps(views, indent=2) + "\n"
 
 
 def main(argv: list[str] | None = None) -> None:

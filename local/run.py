@@ -141,6 +141,8 @@ def _values(state: Path) -> dict[str, str]:
         "raw_zone": f"file://{lake / 'raw'}",
         "processed_zone": f"file://{lake / 'processed'}",
         "raw_format": "parquet",
+        "sweep": "auto",
+        "max_rejected_ratio": "0.5",
         # Empty: without a crawler there are no tables to register partitions of.
         **dict.fromkeys(("raw_database", "raw_crawler"), ""),
         **dict.fromkeys(("processed_database", "processed_crawler"), ""),

@@ -35,6 +35,8 @@ locals {
     raw_zone           = local.zones.raw
     processed_zone     = local.zones.processed
     raw_format         = var.raw_format
+    sweep              = var.sweep
+    max_rejected_ratio = var.max_rejected_ratio
     raw_database       = local.database_names.raw
     processed_database = local.database_names.processed
     # A crawler that runs with the workflow is not started by a job as well: the second start would fail.

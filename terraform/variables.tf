@@ -105,6 +105,28 @@ variable "raw_format" {
   }
 }
 
+variable "sweep" {
+  description = "When extract looks for deleted rows: auto, where some may be; always, in every run and every table."
+  type        = string
+  default     = "auto"
+
+  validation {
+    condition     = contains(["auto", "always"], var.sweep)
+    error_message = "sweep is auto or always; got \"${var.sweep}\"."
+  }
+}
+
+variable "max_rejected_ratio" {
+  description = "The part of a table's rows in a batch that may be rejected, 0 to 1; transform stops a batch with more."
+  type        = number
+  default     = 0.5
+
+  validation {
+    condition     = var.max_rejected_ratio >= 0 && var.max_rejected_ratio <= 1
+    error_message = "max_rejected_ratio is a number from 0 to 1; got ${var.max_rejected_ratio}."
+  }
+}
+
 variable "glue_version" {
   description = "Glue runtime of the jobs: 5.1 (Spark 3.5, Python 3.11) or 6.0 (Spark 4.1, Python 3.13)."
   type        = string

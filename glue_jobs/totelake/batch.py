@@ -17,7 +17,8 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -45,6 +46,7 @@ class TableEntry:
         lookups: Of a raw table's rows, those that only accompany a change elsewhere.
         rows_in: Of a star table, the raw rows that became its rows or were rejected.
         rejected: Rows that went to quarantine instead.
+        warned: Rows that break a rule which only warns, by its name.
     """
 
     rows: int
@@ -53,6 +55,7 @@ class TableEntry:
     lookups: int = 0
     rows_in: int = 0
     rejected: int = 0
+    warned: dict[str, int] = field(default_factory=dict)
 
     @property
     def schema(self) -> str:
@@ -339,6 +342,38 @@ def commit_processed(processed: Zone, manifest: Manifest) -> Manifest:
                 "nothing is lost or doubled, the next run continues after it"
             ) from error
     return committed
+
+
+@contextmanager
+def files_named_if_damaged(zone: Zone, manifest: Manifest) -> Iterator[None]:
+    """Say which of a batch's files are not what its manifest says, where reading them failed.
+
+    Raises:
+        LakeError: In place of any error of the block, if a file is missing or of another size.
+    """
+    try:
+        yield
+    except Exception as error:
+        damaged = list(_damaged(zone, manifest))
+        if not damaged:
+            raise
+        raise LakeError(
+            f"{zone.uri}, batch {manifest.batch}: expected the files of its manifest, found "
+            f"{', '.join(damaged)}; nothing was done, restore each object's previous version"
+        ) from error
+
+
+def _damaged(zone: Zone, manifest: Manifest) -> Iterator[str]:
+    for table, entry in manifest.tables.items():
+        for file in entry.files:
+            path = zone.path(table, f"batch={manifest.batch}", file.name)
+            try:
+                size = zone.filesystem.info(path)["size"]
+            except FileNotFoundError:
+                yield f"{path} missing"
+                continue
+            if size != file.bytes:
+                yield f"{path} of {size} bytes instead of {file.bytes}"
 
 
 def abandon(raw: Zone, attempt: Attempt, tables: list[str]) -> None:

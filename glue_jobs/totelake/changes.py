@@ -86,6 +86,30 @@ def differing(rows: DataFrame, state: DataFrame, table: str) -> DataFrame:
     return rows.alias("r").join(state.alias("s"), on=same, how="left_anti").select(rows.columns)
 
 
+def tombstones(rows: DataFrame, alive: DataFrame, table: str) -> DataFrame:
+    """The keys that the lake has and the source has no more.
+
+    Args:
+        rows: All rows of a source table.
+        alive: The raw table's current state; its key is enough.
+        table: The source table's name.
+
+    Returns:
+        Rows in the columns of ``rows``, null but for the key: what a deleted row was, its last
+        version says.
+    """
+    key = SOURCE[table].key
+    gone = alive.select(key).join(rows.select(key), on=key, how="left_anti")
+    types = dict(rows.dtypes)
+    values = {key: F.col(key), ROW_CHANGE: F.lit(TOMBSTONE)}
+    return gone.select(
+        [
+            values.get(name, F.lit(None)).cast(types[name]).alias(name)
+            for name in (field.name for field in rows.schema)
+        ]
+    )
+
+
 def with_lookups(
     changed: Mapping[str, DataFrame], everything: Mapping[str, DataFrame]
 ) -> dict[str, DataFrame]:

@@ -1,16 +1,18 @@
 """The raw zone's batches: which rows of the source a batch lands, and writing them."""
 
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import takewhile
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from totelake import batch, changes, lake
+from totelake import batch, changes, lake, runtime
 from totelake.batch import Manifest, TableEntry
 from totelake.lake import Zone
-from totelake.runtime import in_parallel
-from totelake.source import CHANGES, COMPARE, Snapshot, Source, Window
-from totelake.tables import CHANGE, LOOKUP, ROW_CHANGE, SOURCE
+from totelake.source import Source
+from totelake.tables import CHANGE, LOOKUP, ROW_CHANGE, ROW_XMIN, SOURCE
+from totelake.window import COMPARE, Snapshot, Window
 
 
 def frames(
@@ -18,66 +20,121 @@ def frames(
 ) -> dict[str, DataFrame]:
     """Per table, the rows that this batch lands."""
     tables = list(SOURCE)
-    read = in_parallel(lambda table: source.read(spark, table, wanted), tables)
+    read = runtime.in_parallel(lambda table: source.read(spark, table, wanted), tables)
     rows = dict(zip(tables, read, strict=True))
     if previous is None:
         return rows
-    history = _history(zone, previous, wanted)
-    if wanted.mode == COMPARE:
-        changed = {
-            table: changes.differing(
-                frame,
-                changes.latest(_landed(spark, zone, history, table), SOURCE[table].key),
-                table,
+    history = _History(spark, zone, previous)
+    landed = {}
+    for table, frame in rows.items():
+        if wanted.mode_of(table) == COMPARE:
+            state = changes.latest(history.all(table, dict(frame.dtypes)), SOURCE[table].key)
+            landed[table] = changes.differing(frame, state, table)
+        else:
+            landed[table] = _without_landed(history, table, frame, wanted)
+        if table in wanted.swept:
+            everything = frame
+            if wanted.mode_of(table) != COMPARE:
+                everything = source.read(spark, table, Window(COMPARE))
+            gone = _tombstones(history, table, everything)
+            landed[table] = landed[table].unionByName(gone)
+    return changes.with_lookups(landed, rows) if wanted.mode == COMPARE else landed
+
+
+@dataclass
+class _History:
+    """What the raw zone holds, read as far back as is asked for."""
+
+    spark: SparkSession
+    zone: Zone
+    newest: Manifest
+    manifests: list[Manifest] = field(default_factory=list)
+
+    def all(self, table: str, types: Mapping[str, str]) -> DataFrame:
+        """A table's rows of all batches (see ``_landed``)."""
+        numbers = range(self.newest.number - len(self.manifests), 0, -1)
+        self.manifests += runtime.in_parallel(self._read, numbers)
+        return self._landed(self.manifests, table, types)
+
+    def back_while(
+        self, holds: Callable[[Manifest], bool], table: str, types: Mapping[str, str]
+    ) -> DataFrame | None:
+        """A table's rows of the newest batches, back to the first that does not hold."""
+        manifests = list(takewhile(holds, map(self._manifest, range(self.newest.number))))
+        return self._landed(manifests, table, types) if manifests else None
+
+    def _manifest(self, back: int) -> Manifest:
+        if back == len(self.manifests):
+            self.manifests.append(self._read(self.newest.number - back))
+        return self.manifests[back]
+
+    def _read(self, number: int) -> Manifest:
+        newest = self.newest
+        return newest if number == newest.number else batch.read_raw(self.zone, number)
+
+    def _landed(self, manifests: list[Manifest], table: str, types: Mapping[str, str]) -> DataFrame:
+        """A raw table's rows in some batches, and their ``batch``.
+
+        Args:
+            manifests: The batches.
+            table: The table.
+            types: The columns wanted, by name; null where a batch lacks one, or has it in a type
+                whose values are none of this one.
+        """
+        by_schema: dict[tuple[str, str], list[lake.DataFile]] = {}
+        columns: dict[str, Mapping[str, str]] = {}
+        for manifest in manifests:
+            entry = manifest.tables[table]
+            columns[entry.schema] = entry.columns
+            for file in entry.files:
+                named = replace(file, name=f"batch={manifest.batch}/{file.name}")
+                by_schema.setdefault((entry.schema, file.name.rsplit(".", 1)[-1]), []).append(named)
+        folder = f"{self.zone.uri.rstrip('/')}/{table}"
+        schema = ", ".join(f"`{name}` {type_}" for name, type_ in types.items())
+        landed = self.spark.createDataFrame([], f"{schema}, batch string")
+        for (found, _), files in by_schema.items():
+            rows = lake.read_frame(self.spark, folder, files, found)
+            landed = landed.unionByName(
+                rows.select(*[_as(name, types[name], columns[found]) for name in types], "batch")
             )
-            for table, frame in rows.items()
-        }
-        return changes.with_lookups(changed, rows)
-    if not history:
-        return rows
-    new_from = Snapshot.of(previous.snapshot).xmax
-    overlap = (F.col(ROW_CHANGE) == CHANGE) & changes.in_window(wanted.start, new_from)
-    return {
-        table: changes.without_landed(
-            frame, _landed(spark, zone, history, table).where(overlap), table
-        )
-        for table, frame in rows.items()
-    }
+        return landed
 
 
-def _history(zone: Zone, previous: Manifest, wanted: Window) -> list[Manifest]:
-    """The batches that may hold a version that the source gives again, newest first.
+def _as(name: str, type_: str, found: Mapping[str, str]) -> Column:
+    if name not in found:
+        return F.lit(None).cast(type_).alias(name)
+    if found[name] == type_:
+        return F.col(f"`{name}`")
+    return F.expr(f"try_cast(`{name}` AS {type_})").alias(name)
 
-    For ``compare`` that is all of them; for ``changes`` those whose snapshot had begun to see
-    transactions that were not over, or younger, when the previous batch was taken.
+
+def _without_landed(history: _History, table: str, frame: DataFrame, wanted: Window) -> DataFrame:
+    """Leave out the versions that an overlapping batch landed before.
+
+    Those are in the batches whose snapshot had begun to see transactions that were not over, or
+    younger, when the previous batch was taken.
     """
-    manifests = []
-    for number in range(previous.number, 0, -1):
-        manifest = previous if number == previous.number else batch.read_raw(zone, number)
+    if table in wanted.new_columns:
+        return frame  # the same versions, but they say more now
+    newest = Snapshot.of(history.newest.snapshot)
+
+    def reaches(manifest: Manifest) -> bool:
         seen = Snapshot.of(manifest.snapshot)
-        same = seen.system == Snapshot.of(previous.snapshot).system
-        if wanted.mode == CHANGES and not (same and seen.xmax > wanted.start):
-            break
-        manifests.append(manifest)
-    return manifests
+        return seen.system == newest.system and seen.xmax > wanted.start
+
+    types = {SOURCE[table].key: "bigint", ROW_XMIN: "bigint", ROW_CHANGE: "string"}
+    landed = history.back_while(reaches, table, types)
+    if landed is None:
+        return frame
+    overlap = (F.col(ROW_CHANGE) == CHANGE) & changes.in_window(wanted.start, newest.xmax)
+    return changes.without_landed(frame, landed.where(overlap), table)
 
 
-def _landed(spark: SparkSession, zone: Zone, history: list[Manifest], table: str) -> DataFrame:
-    """A raw table's rows in some batches: the columns that all of them have, and ``batch``."""
-    by_schema: dict[tuple[str, str], list[lake.DataFile]] = {}
-    for manifest in history:
-        entry = manifest.tables[table]
-        for file in entry.files:
-            named = replace(file, name=f"batch={manifest.batch}/{file.name}")
-            by_schema.setdefault((entry.schema, file.name.rsplit(".", 1)[-1]), []).append(named)
-    folder = f"{zone.uri.rstrip('/')}/{table}"
-    empty = spark.createDataFrame([], f"{SOURCE[table].raw_schema}, batch string")
-    landed = empty
-    for (schema, _), files in by_schema.items():
-        landed = landed.unionByName(
-            lake.read_frame(spark, folder, files, schema), allowMissingColumns=True
-        )
-    return landed
+def _tombstones(history: _History, table: str, everything: DataFrame) -> DataFrame:
+    key = SOURCE[table].key
+    types = {key: dict(everything.dtypes)[key], ROW_CHANGE: "string"}
+    alive = changes.latest(history.all(table, types), key)
+    return changes.tombstones(everything, alive, table)
 
 
 def empty_entry(frame: DataFrame) -> TableEntry:

@@ -26,7 +26,9 @@ from awsglue.utils import GlueArgumentError, getResolvedOptions
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from pg8000.exceptions import DatabaseError, InterfaceError
+from py4j.protocol import Py4JJavaError
 from pyspark import inheritable_thread_target
+from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from totelake.errors import ArgumentError, CredentialError
@@ -44,6 +46,8 @@ _SECRET_FIELDS = ("host", "port", "dbname", "username", "password")
 _LONGEST_MESSAGE = 2_000
 # What pg8000 raises: PostgreSQL's refusals, its own, and the socket's as they are.
 DATABASE_ERRORS = (DatabaseError, InterfaceError, ConnectionError)
+# What Spark raises: its own, where it knows what was the matter, and Java's as they are.
+SPARK_ERRORS = (PySparkException, Py4JJavaError)
 # What a client of AWS raises: the service's refusals, and not reaching it at all.
 AWS_ERRORS = (ClientError, BotoCoreError)
 # A private network without a way to a service answers nothing at all: the defaults wait for
@@ -157,6 +161,21 @@ def arguments(
     if empty:
         raise ArgumentError(f"argument --{empty[0]} is empty; this job takes {takes}")
     return {**defaults, **values}
+
+
+def ratio(name: str, value: str) -> float:
+    """An argument's value as a number from 0 to 1.
+
+    Raises:
+        ArgumentError: If it is anything else.
+    """
+    try:
+        number = float(value)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 1:
+        raise ArgumentError(f"--{name}: expected a number from 0 to 1, found {value!r}")
+    return number
 
 
 def client(service: str) -> Any:
@@ -300,6 +319,13 @@ class Log:
             self.event("failed", logging.ERROR, error=type(error).__name__, message=_gist(error))
             raise
         self.event("finished", batches=batches, seconds=round(time.monotonic() - start, 3))
+
+
+def root_cause(error: Exception) -> str:
+    """What was the matter, from an error that Spark wrapped: the last of Java's causes."""
+    lines = str(error).splitlines()
+    causes = [line for line in lines if line.startswith("Caused by: ")]
+    return (causes or lines or [repr(error)])[-1].removeprefix("Caused by: ")[:_LONGEST_MESSAGE]
 
 
 def _gist(error: Exception) -> str:

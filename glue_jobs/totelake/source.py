@@ -4,86 +4,68 @@ Changes are found by ``xmin``, the id of the transaction that wrote a row's vers
 leave ``last_updated`` alone are found like any other.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import pg8000.native
 from pg8000.native import identifier, literal
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from totelake.errors import SchemaError, SourceError
+from totelake import drift
+from totelake.errors import SourceError
 from totelake.runtime import DATABASE_ERRORS, Credentials, close, reason
-from totelake.tables import CHANGE, JOINS, LOOKUP, ROW_CHANGE, ROW_XMIN, SOURCE, SourceTable
+from totelake.source_sql import (
+    COUNTERS,
+    ROW_CTID,
+    SCHEMA,
+    join_snapshot_statement,
+    keys_statement,
+    mark_statement,
+    relation,
+    select_statement,
+    unheld_condition,
+)
+from totelake.tables import CHANGE, JOINS, ROW_CHANGE, SOURCE
+from totelake.window import (
+    ALWAYS,
+    CHANGES,
+    COMPARE,
+    Keys,
+    Mark,
+    Snapshot,
+    Window,
+    new_columns,
+    sweep_is_due,
+    window,
+)
 
-SCHEMA = "public"
-FULL, CHANGES, COMPARE = "full", "changes", "compare"
 # pg_current_snapshot() came with 13, reading a range of ctids without a full scan with 14.
 _OLDEST_SERVER, _CTID_RANGES_SERVER = 130000, 140000
-# Transaction ids are compared on a circle of 2^32: age() is right for half of it. The margin
-# covers the ids that are used up while a batch is read.
-XID_HORIZON = 2**31 - 10_000_000
 _RANGE_BYTES = 64 * 1024 * 1024
 _MOST_RANGES = 64
 _FETCH_ROWS = 10_000
-_ROW_CTID = "row_ctid"
+_READABLE = (
+    "SELECT relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+    " WHERE nspname = :schema AND relname = ANY(:tables) AND relkind IN ('r', 'p')"
+    " AND has_table_privilege(c.oid, 'SELECT') ORDER BY relname"
+)
 
 
 @dataclass(frozen=True)
-class Snapshot:
-    """One instant of the source, as a manifest keeps it.
+class Look:
+    """What a look at the source says of the batch to come.
 
     Attributes:
-        system: System identifier, timeline and database: which history the ids belong to. A
-            restore or a move changes it.
-        xmin: The oldest transaction that was still open; all before it had ended. 64 bits.
-        xmax: The first id that was not given out yet. 64 bits.
-        server_version: As ``server_version_num``.
+        window: Which rows to ask for.
+        to_read: The tables that may have such a row, lookups included.
+        snapshot: The source's snapshot, with what the look found of each table.
     """
 
-    system: str
-    xmin: int
-    xmax: int
-    server_version: int
-
-    @classmethod
-    def of(cls, manifest_snapshot: Mapping[str, Any]) -> "Snapshot":
-        """The snapshot that a manifest names."""
-        return cls(**manifest_snapshot)
-
-    def as_dict(self) -> dict[str, Any]:
-        """What a manifest keeps."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class Window:
-    """Which rows a batch asks for.
-
-    Attributes:
-        mode: ``full`` takes all rows; ``changes`` those whose version may be newer than the
-            previous snapshot; ``compare`` those whose content differs from the lake's.
-        start: For ``changes``: the oldest transaction id (64 bits) that counts.
-    """
-
-    mode: str
-    start: int = 0
-
-    @property
-    def start_xid(self) -> int:
-        """``start`` as rows carry it, in 32 bits."""
-        return self.start % 2**32
-
-
-def window(previous: Snapshot | None, current: Snapshot) -> Window:
-    """Which rows to ask for, given the previous batch's snapshot and the current one."""
-    if previous is None:
-        return Window(FULL)
-    if previous.system != current.system or not 0 <= current.xmax - previous.xmin < XID_HORIZON:
-        return Window(COMPARE)
-    return Window(CHANGES, previous.xmin)
+    window: Window
+    to_read: set[str]
+    snapshot: Snapshot
 
 
 @dataclass(frozen=True)
@@ -93,7 +75,9 @@ class Source:
     Attributes:
         snapshot: The instant.
         exported: Name under which other connections join the snapshot.
-        columns: Per table, name and type of every column it has, in the source's order.
+        counters: Per table, what PostgreSQL had counted before the snapshot was taken.
+        taken_at: The server's time, UTC.
+        columns: Per table, name and type of every column that lands, in the source's order.
         sizes: Per table, bytes of its heap.
         wide: The tables with values too long for a page, which PostgreSQL keeps apart.
     """
@@ -102,24 +86,83 @@ class Source:
     connection: pg8000.native.Connection
     snapshot: Snapshot
     exported: str
+    counters: Mapping[str, str]
+    taken_at: str
     columns: Mapping[str, list[tuple[str, str]]]
     sizes: Mapping[str, int]
     wide: Set[str]
 
-    def tables_to_read(self, window: Window) -> set[str]:
-        """The tables of which ``window`` may ask for a row, lookups included.
+    def look(self, previous: Snapshot | None, sweep: str) -> Look:
+        """See what changed since the previous snapshot, by PostgreSQL alone.
 
-        A look at each table by PostgreSQL alone is quick; reading one by Spark is a job.
+        Args:
+            previous: The previous batch's snapshot; None for the first batch.
+            sweep: ``always`` looks for deleted keys in all tables, ``auto`` where some may be.
         """
-        if window.mode == COMPARE:
-            return set(SOURCE)
-        condition = f" WHERE {_changed('t', window)}" if window.mode == CHANGES else ""
-        looks = " UNION ALL ".join(
-            f"SELECT {literal(table)} WHERE EXISTS (SELECT FROM {_relation(table)} AS t{condition})"
-            for table in SOURCE
-        )
-        found = {table for (table,) in self.connection.run(looks)}
-        return with_counterparts(found) if window.mode == CHANGES else found
+        wanted = window(previous, self.snapshot)
+        if previous is not None and wanted.mode == CHANGES:
+            known = {table: mark.start for table, mark in previous.marks.items()}
+            wanted = replace(
+                wanted,
+                marks={table: start for table, start in known.items() if start is not None},
+                new_columns=new_columns(previous, self.snapshot),
+            )
+        keys, gone, changed = self._keys(wanted, previous)
+        marked = [table for table in SOURCE if SOURCE[table].watermark]
+        swept = {*gone, *(table for table in marked if self._is_due(table, previous))}
+        if wanted.mode == COMPARE or sweep == ALWAYS:
+            swept = set(SOURCE)
+        if previous is None:
+            swept = set()  # the lake has nothing yet that could be gone
+        was_marked = set(previous.marks) if previous else set()
+        compared = swept & ({*marked} | was_marked) if wanted.mode == CHANGES else set()
+        wanted = replace(wanted, swept=frozenset(swept), compared=frozenset(compared))
+        marks = {}
+        for table in marked:
+            start, has_changed = self.connection.run(mark_statement(table, wanted))[0]
+            marks[table] = self._mark(table, start, previous, wanted)
+            changed |= {table} if has_changed else set()
+        to_read = with_counterparts(changed) if wanted.mode == CHANGES else changed
+        to_read = set(SOURCE) if wanted.mode == COMPARE else to_read | with_counterparts(swept)
+        return Look(wanted, to_read, replace(self.snapshot, keys=keys, marks=marks))
+
+    def _keys(
+        self, wanted: Window, previous: Snapshot | None
+    ) -> tuple[dict[str, Keys], set[str], set[str]]:
+        """Of the tables that are scanned: their keys, which lost some, which changed."""
+        before = previous.keys if previous else {}
+        scanned = [table for table in SOURCE if SOURCE[table].watermark is None]
+        keys, gone, changed = {}, set(), set()
+        statements = [keys_statement(table, wanted, before.get(table)) for table in scanned]
+        for table, rows, digest, highest, *known, has_changed in (
+            self.connection.run(" UNION ALL ".join(statements)) if statements else []
+        ):
+            keys[table] = Keys(rows, digest, highest)
+            then = before.get(table)
+            if then is None or known != [then.rows, then.digest]:
+                gone.add(table)
+            if has_changed:
+                changed.add(table)
+        return keys, gone, changed
+
+    def _is_due(self, table: str, previous: Snapshot | None) -> bool:
+        mark = previous.marks.get(table) if previous else None
+        if mark is None:
+            return True
+        return sweep_is_due(mark, self.counters[table], self.taken_at, table)
+
+    def _mark(
+        self,
+        table: str,
+        start: str | None,
+        previous: Snapshot | None,
+        wanted: Window,
+    ) -> Mark:
+        """How far a table is read by this batch; what no sweep has followed is not forgotten."""
+        if previous is not None and table not in wanted.swept:
+            before = previous.marks[table]
+            return Mark(start, before.counters, before.swept_at)
+        return Mark(start, self.counters[table], self.taken_at)
 
     def read(self, spark: SparkSession, table: str, window: Window) -> DataFrame:
         """The rows of a table that ``window`` asks for, and their lookups.
@@ -128,8 +171,7 @@ class Source:
             The source's columns in their order, then ``row_xmin`` and ``row_change``. For the
             modes ``full`` and ``compare`` all rows, each marked as a change.
         """
-        names = [name for name, _ in self.columns[table]]
-        query = select_statement(SOURCE[table], names, window)
+        query = select_statement(SOURCE[table], self.columns[table], window)
         frame = spark.read.jdbc(
             self.credentials.jdbc_url,
             f"({query}) AS batch",
@@ -143,9 +185,26 @@ class Source:
                 sessionInitStatement=join_snapshot_statement(self.exported),
             ),
         )
-        if window.mode != CHANGES:
+        if window.mode_of(table) != CHANGES:
             frame = frame.withColumn(ROW_CHANGE, F.lit(CHANGE))
-        return frame.drop(_ROW_CTID)
+        return frame.drop(ROW_CTID)
+
+    def unheld_value(self, table: str) -> str:
+        """Name a value of a table that the lake has no type for; empty where there is none.
+
+        Asked where a read has failed: Spark's own message does not say which row it was.
+        """
+        looks = [
+            f"(SELECT {literal(name)}, {identifier(SOURCE[table].key)}::text,"
+            f" {identifier(name)}::text FROM {relation(table)} WHERE {condition} LIMIT 1)"
+            for name, type_ in self.columns[table]
+            if (condition := unheld_condition(name, type_))
+        ]
+        try:
+            found = self.connection.run(" UNION ALL ".join(looks)) if looks else []
+        except DATABASE_ERRORS:
+            return ""  # the connection was what failed
+        return "; ".join(f"{name} of key {key} is {value}" for name, key, value in found)
 
 
 @contextmanager
@@ -182,19 +241,27 @@ def _open(credentials: Credentials, connection: pg8000.native.Connection) -> Sou
         raise SourceError(
             f"source {credentials.place}: expected PostgreSQL 13 or later, found {version}"
         )
+    counters = dict(connection.run(COUNTERS, schema=SCHEMA, tables=list(SOURCE)))
+    present = connection.run(_READABLE, schema=SCHEMA, tables=list(SOURCE))
     # The snapshot lives as long as this otherwise idle transaction.
     connection.run("SET idle_in_transaction_session_timeout = 0")
     connection.run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-    exported, xmin, xmax, system = connection.run(
+    if present:
+        # TRUNCATE, and what writes a table anew, do not respect a snapshot: the table looks empty
+        # in it. Locked as by any reader, but before the snapshot, they wait until all is read.
+        tables = ", ".join(relation(table) for (table,) in present)
+        connection.run(f"LOCK TABLE {tables} IN ACCESS SHARE MODE")
+    exported, xmin, xmax, system, taken_at = connection.run(
         "SELECT pg_export_snapshot(),"
         " pg_snapshot_xmin(pg_current_snapshot())::text::bigint,"
         " pg_snapshot_xmax(pg_current_snapshot())::text::bigint,"
         " concat_ws('/', (SELECT system_identifier FROM pg_control_system()),"
         "   left(pg_walfile_name(pg_current_wal_lsn()), 8),"
-        "   (SELECT oid FROM pg_database WHERE datname = current_database()))"
+        "   (SELECT oid FROM pg_database WHERE datname = current_database())),"
+        " (now() AT TIME ZONE 'UTC')::text"
     )[0]
-    columns = _columns(connection)
-    check_schema(columns)
+    schema = _schema(connection)
+    drift.check(schema)
     _check_privileges(credentials, connection)
     sizes = connection.run(
         "SELECT relname, pg_relation_size(c.oid),"
@@ -204,61 +271,32 @@ def _open(credentials: Credentials, connection: pg8000.native.Connection) -> Sou
         schema=SCHEMA,
         tables=list(SOURCE),
     )
-    snapshot = Snapshot(system, int(xmin), int(xmax), version)
     return Source(
         credentials=credentials,
         connection=connection,
-        snapshot=snapshot,
+        snapshot=Snapshot(system, int(xmin), int(xmax), version, schema=schema),
         exported=exported,
-        columns=columns,
+        counters=counters,
+        taken_at=taken_at,
+        columns={table: drift.carried(schema[table]) for table in SOURCE},
         sizes={table: size for table, size, _ in sizes},
         wide={table for table, _, wide in sizes if wide},
     )
 
 
-def _columns(connection: pg8000.native.Connection) -> dict[str, list[tuple[str, str]]]:
+def _schema(connection: pg8000.native.Connection) -> dict[str, list[tuple[str, str]]]:
+    """Every table of the schema, with its columns."""
     found: dict[str, list[tuple[str, str]]] = {}
     for table, column, type_ in connection.run(
         "SELECT relname, attname, format_type(atttypid, atttypmod) FROM pg_class c"
         " JOIN pg_namespace n ON n.oid = c.relnamespace"
         " JOIN pg_attribute a ON a.attrelid = c.oid"
-        " WHERE nspname = :schema AND relname = ANY(:tables) AND relkind IN ('r', 'p')"
+        " WHERE nspname = :schema AND relkind IN ('r', 'p') AND NOT relispartition"
         " AND attnum > 0 AND NOT attisdropped ORDER BY relname, attnum",
         schema=SCHEMA,
-        tables=list(SOURCE),
     ):
         found.setdefault(table, []).append((column, type_))
     return found
-
-
-def check_schema(found: Mapping[str, Iterable[tuple[str, str]]]) -> None:
-    """Hold the source's tables against their declarations; columns more than declared may be.
-
-    Args:
-        found: Per table, name and type (as ``format_type`` prints it) of its columns.
-
-    Raises:
-        SchemaError: Naming every table and column that is missing or of another type.
-    """
-    problems = []
-    for table in SOURCE.values():
-        if table.name not in found:
-            problems.append(f"table {table.name}: expected in schema {SCHEMA}, found none")
-            continue
-        types = dict(found[table.name])
-        for column in table.columns:
-            actual = types.get(column.name)
-            if actual is None:
-                problems.append(f"{table.name}.{column.name}: expected {column.type}, found none")
-            elif actual != column.type:
-                problems.append(
-                    f"{table.name}.{column.name}: expected {column.type}, found {actual}"
-                )
-    if problems:
-        raise SchemaError(
-            "the source is not as declared: " + "; ".join(problems) + ". Nothing was extracted; "
-            "mend the source or change the declaration in tables.py"
-        )
 
 
 def _check_privileges(credentials: Credentials, connection: pg8000.native.Connection) -> None:
@@ -266,7 +304,7 @@ def _check_privileges(credentials: Credentials, connection: pg8000.native.Connec
         table
         for table in SOURCE
         if not connection.run(
-            "SELECT has_table_privilege(:relation, 'SELECT')", relation=_relation(table)
+            "SELECT has_table_privilege(:relation, 'SELECT')", relation=relation(table)
         )[0][0]
     ]
     if refused:
@@ -280,14 +318,6 @@ def with_counterparts(tables: set[str]) -> set[str]:
     """Some tables and those that a dimension joins with one of them."""
     pairs = [{join.child, join.parent} for join in JOINS]
     return tables.union(*(pair for pair in pairs if pair & tables))
-
-
-def join_snapshot_statement(exported: str) -> str:
-    """The statement by which a JDBC connection joins an exported snapshot."""
-    return (
-        "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY; "
-        f"SET TRANSACTION SNAPSHOT {literal(exported)}"
-    )
 
 
 def ctid_ranges(size: int, server_version: int) -> list[str]:
@@ -307,60 +337,6 @@ def ctid_ranges(size: int, server_version: int) -> list[str]:
     # A page is 8 KiB unless PostgreSQL was built otherwise; then ranges are only less even.
     step = size // 8192 // ranges
     bounds = [f"'({number * step},0)'::tid" for number in range(1, ranges)]
-    above = ["TRUE", *(f"{_ROW_CTID} >= {bound}" for bound in bounds)]
-    below = [*(f"{_ROW_CTID} < {bound}" for bound in bounds), "TRUE"]
+    above = ["TRUE", *(f"{ROW_CTID} >= {bound}" for bound in bounds)]
+    below = [*(f"{ROW_CTID} < {bound}" for bound in bounds), "TRUE"]
     return [f"{low} AND {high}" for low, high in zip(above, below, strict=True)]
-
-
-def select_statement(table: SourceTable, names: Iterable[str], window: Window) -> str:
-    """The query for a table's rows of a batch.
-
-    A JDBC read of Spark's cannot bind parameters; the only value in here is a transaction id,
-    an integer of our own.
-
-    Args:
-        table: The table.
-        names: Its columns, in order.
-        window: Which rows.
-    """
-    columns = ", ".join(f"t.{identifier(name)}" for name in names)
-    row = f"{columns}, t.xmin::text::bigint AS {ROW_XMIN}, t.ctid AS {_ROW_CTID}"
-    relation = f"{_relation(table.name)} AS t"
-    if window.mode != CHANGES:
-        return f"SELECT {row} FROM {relation}"
-    changed = _changed("t", window)
-    wanted = " OR ".join([changed, *_lookup_conditions(table, window)])
-    return (
-        f"SELECT {row}, CASE WHEN {changed} THEN {literal(CHANGE)} ELSE {literal(LOOKUP)} END"
-        f" AS {ROW_CHANGE} FROM {relation} WHERE {wanted}"
-    )
-
-
-def _lookup_conditions(table: SourceTable, window: Window) -> list[str]:
-    conditions = []
-    for join in JOINS:
-        column, key = identifier(join.column), identifier(SOURCE[join.parent].key)
-        if table.name == join.child:
-            conditions.append(
-                f"t.{column} IN (SELECT p.{key} FROM {_relation(join.parent)} AS p"
-                f" WHERE {_changed('p', window)})"
-            )
-        if table.name == join.parent:
-            conditions.append(
-                f"t.{key} IN (SELECT c.{column} FROM {_relation(join.child)} AS c"
-                f" WHERE {_changed('c', window)})"
-            )
-    return conditions
-
-
-def _changed(alias: str, window: Window) -> str:
-    """Whether a row's version may be newer than the previous snapshot.
-
-    ``age()`` counts back from the newest transaction id and does the arithmetic of the circle;
-    the younger the version, the smaller its age.
-    """
-    return f"age({alias}.xmin) <= age({literal(str(window.start_xid))}::xid)"
-
-
-def _relation(table: str) -> str:
-    return f"{identifier(SCHEMA)}.{identifier(table)}"

@@ -6,6 +6,7 @@ the warehouse's DDL, the crawlers and the tests all read these declarations.
 """
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 INTEGER = "integer"
 TEXT = "text"
@@ -42,6 +43,14 @@ CHANGE, LOOKUP, TOMBSTONE = "change", "lookup", "tombstone"
 # What a processed row carries besides the star's columns.
 ROW_DELETED = "row_deleted"
 QUARANTINE = "quarantine"
+# What becomes of a source table that is not as declared (see ``drift``).
+EVOLVE, STRICT = "evolve", "strict"
+# What becomes of a row that breaks a rule.
+REJECT, WARN, STOP = "reject", "warn", "stop"
+# Of the candidates of a batch: how many have the same key.
+KEY_COPIES = "key_copies"
+# Of the candidates for fact_payment: quantity times price of the order that is paid.
+ORDER_AMOUNT = "order_amount"
 
 
 @dataclass(frozen=True)
@@ -53,12 +62,14 @@ class Column:
         type: As ``format_type`` prints it.
         nullable: Whether NULL is allowed.
         references: For a fact's column, the dimension that it points to.
+        needed: For a source's column, whether the star is made from it.
     """
 
     name: str
     type: str
     nullable: bool = False
     references: str | None = None
+    needed: bool = True
 
     @property
     def spark_type(self) -> str:
@@ -67,12 +78,39 @@ class Column:
 
 
 @dataclass(frozen=True)
+class Watermark:
+    """How a table that is too big to scan says what changed.
+
+    Attributes:
+        column: A timestamp of the table that is never null and has an index.
+        overlap: How long after its timestamp a row may still be committed.
+        sweep_every: How often, at the most, the whole table is compared because PostgreSQL has
+            counted deletions; only that finds them, and edits that leave the column alone.
+    """
+
+    column: str
+    overlap: timedelta
+    sweep_every: timedelta = timedelta(days=1)
+
+
+@dataclass(frozen=True)
 class SourceTable:
-    """One table of the source: one row per ``key``."""
+    """One table of the source: one row per ``key``, a whole number.
+
+    Attributes:
+        name: As in the source.
+        key: Name of the key column.
+        columns: All columns, in the source's order.
+        drift: Policy for a table that is not as declared: ``evolve`` takes what loses nothing
+            and stops for what the star needs, ``strict`` stops for any difference.
+        watermark: For a table that is not scanned; not for one that a dimension joins.
+    """
 
     name: str
     key: str
     columns: tuple[Column, ...]
+    drift: str = EVOLVE
+    watermark: Watermark | None = None
 
     @property
     def raw_schema(self) -> str:
@@ -81,6 +119,24 @@ class SourceTable:
             [f"`{c.name}` {c.spark_type}" for c in self.columns]
             + [f"{ROW_XMIN} bigint", f"{ROW_CHANGE} string"]
         )
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What holds for every row of a star table, besides what its columns demand.
+
+    Attributes:
+        name: Of the rule.
+        holds: Spark SQL condition over the columns; what cannot be told counts as holding.
+        columns: The columns that it looks at, whose values a message shows.
+        action: ``reject`` sends the row to quarantine, ``warn`` counts it, ``stop`` ends the run
+            before anything is committed.
+    """
+
+    name: str
+    holds: str
+    columns: tuple[str, ...]
+    action: str = REJECT
 
 
 @dataclass(frozen=True)
@@ -94,6 +150,7 @@ class StarTable:
         source: The source table whose rows become its rows; None for dim_date.
         columns: All columns but the record id, in the warehouse's order.
         record_id: For a fact, the serial primary key that the warehouse gives each version.
+        rules: What holds for its rows besides what ``columns`` demand.
     """
 
     name: str
@@ -102,6 +159,7 @@ class StarTable:
     source: str | None
     columns: tuple[Column, ...]
     record_id: str | None = None
+    rules: tuple[Rule, ...] = ()
 
     @property
     def is_fact(self) -> bool:
@@ -141,6 +199,9 @@ JOINS = (
 
 _CREATED = Column("created_at", TIMESTAMP)
 _UPDATED = Column("last_updated", TIMESTAMP)
+# The dimensions have no moments.
+_CREATED_ASIDE = Column("created_at", TIMESTAMP, needed=False)
+_UPDATED_ASIDE = Column("last_updated", TIMESTAMP, needed=False)
 
 
 def _source(name: str, *columns: Column) -> SourceTable:
@@ -160,43 +221,43 @@ SOURCE: dict[str, SourceTable] = {
             Column("postal_code", TEXT),
             Column("country", TEXT),
             Column("phone", TEXT),
-            _CREATED,
-            _UPDATED,
+            _CREATED_ASIDE,
+            _UPDATED_ASIDE,
         ),
         _source(
             "counterparty",
             Column("counterparty_id", INTEGER),
             Column("counterparty_legal_name", TEXT),
             Column("legal_address_id", INTEGER),
-            Column("commercial_contact", TEXT, nullable=True),
-            Column("delivery_contact", TEXT, nullable=True),
-            _CREATED,
-            _UPDATED,
+            Column("commercial_contact", TEXT, nullable=True, needed=False),
+            Column("delivery_contact", TEXT, nullable=True, needed=False),
+            _CREATED_ASIDE,
+            _UPDATED_ASIDE,
         ),
         _source(
             "currency",
             Column("currency_id", INTEGER),
             Column("currency_code", "character varying(3)"),
-            _CREATED,
-            _UPDATED,
+            _CREATED_ASIDE,
+            _UPDATED_ASIDE,
         ),
         _source(
             "department",
             Column("department_id", INTEGER),
             Column("department_name", TEXT),
             Column("location", TEXT, nullable=True),
-            Column("manager", TEXT, nullable=True),
-            _CREATED,
-            _UPDATED,
+            Column("manager", TEXT, nullable=True, needed=False),
+            _CREATED_ASIDE,
+            _UPDATED_ASIDE,
         ),
         _source(
             "design",
             Column("design_id", INTEGER),
-            _CREATED,
+            _CREATED_ASIDE,
             Column("design_name", TEXT),
             Column("file_location", TEXT),
             Column("file_name", TEXT),
-            _UPDATED,
+            _UPDATED_ASIDE,
         ),
         _source(
             "payment",
@@ -210,15 +271,15 @@ SOURCE: dict[str, SourceTable] = {
             Column("payment_type_id", INTEGER),
             Column("paid", BOOLEAN),
             Column("payment_date", TEXT),
-            Column("company_ac_number", INTEGER),
-            Column("counterparty_ac_number", INTEGER),
+            Column("company_ac_number", INTEGER, needed=False),
+            Column("counterparty_ac_number", INTEGER, needed=False),
         ),
         _source(
             "payment_type",
             Column("payment_type_id", INTEGER),
             Column("payment_type_name", '"PaymentTypeName"'),
-            _CREATED,
-            _UPDATED,
+            _CREATED_ASIDE,
+            _UPDATED_ASIDE,
         ),
         _source(
             "purchase_order",
@@ -257,8 +318,8 @@ SOURCE: dict[str, SourceTable] = {
             Column("last_name", TEXT),
             Column("department_id", INTEGER),
             Column("email_address", TEXT),
-            _CREATED,
-            _UPDATED,
+            _CREATED_ASIDE,
+            _UPDATED_ASIDE,
         ),
         _source(
             "transaction",
@@ -266,19 +327,36 @@ SOURCE: dict[str, SourceTable] = {
             Column("transaction_type", '"TransactionType"'),
             Column("sales_order_id", INTEGER, nullable=True),
             Column("purchase_order_id", INTEGER, nullable=True),
-            _CREATED,
-            _UPDATED,
+            _CREATED_ASIDE,
+            _UPDATED_ASIDE,
         ),
     )
 }
 
 
-def _dimension(name: str, grain: str, source: str | None, *columns: Column) -> StarTable:
-    return StarTable(name, grain, key=columns[0].name, source=source, columns=columns)
+def _dimension(
+    name: str, grain: str, source: str | None, *columns: Column, rules: tuple[Rule, ...] = ()
+) -> StarTable:
+    key = columns[0].name
+    return StarTable(name, grain, key, source, columns, rules=(_unique(key), *rules))
 
 
-def _fact(name: str, grain: str, record_id: str, source: str, *columns: Column) -> StarTable:
-    return StarTable(name, grain, columns[0].name, source, columns, record_id)
+def _fact(
+    name: str, grain: str, record_id: str, source: str, *columns: Column, rules: tuple[Rule, ...]
+) -> StarTable:
+    key = columns[0].name
+    return StarTable(name, grain, key, source, columns, record_id, (_unique(key), *rules))
+
+
+def _unique(key: str) -> Rule:
+    # Of two rows of one key nobody can tell the right one, and all that follows counts on it.
+    return Rule(
+        f"{key}_unique", f"{key} IS NULL OR {KEY_COPIES} = 1", (key, KEY_COPIES), action=STOP
+    )
+
+
+def _positive(column: str) -> Rule:
+    return Rule(f"{column}_positive", f"{column} > 0", (column,))
 
 
 def _date(name: str) -> Column:
@@ -375,6 +453,15 @@ STAR: dict[str, StarTable] = {
             Column("transaction_type", VARCHAR),
             Column("sales_order_id", INTEGER, nullable=True),
             Column("purchase_order_id", INTEGER, nullable=True),
+            # No more than a warning: where an order is deleted, ToteSys itself sets its id to null.
+            rules=(
+                Rule(
+                    "exactly_one_order",
+                    "(sales_order_id IS NULL) <> (purchase_order_id IS NULL)",
+                    ("sales_order_id", "purchase_order_id"),
+                    WARN,
+                ),
+            ),
         ),
         _dimension(
             "dim_payment_type",
@@ -399,6 +486,7 @@ STAR: dict[str, StarTable] = {
             _date("agreed_payment_date"),
             _date("agreed_delivery_date"),
             _DELIVERY_LOCATION,
+            rules=(_positive("units_sold"), _positive("unit_price")),
         ),
         _fact(
             "fact_purchase_order",
@@ -416,6 +504,7 @@ STAR: dict[str, StarTable] = {
             _date("agreed_delivery_date"),
             _date("agreed_payment_date"),
             _DELIVERY_LOCATION,
+            rules=(_positive("item_quantity"), _positive("item_unit_price")),
         ),
         _fact(
             "fact_payment",
@@ -431,6 +520,16 @@ STAR: dict[str, StarTable] = {
             Column("payment_type_id", INTEGER, references="dim_payment_type"),
             Column("paid", BOOLEAN),
             _date("payment_date"),
+            rules=(
+                _positive("payment_amount"),
+                # A warning, because it can be told only where both are in one batch.
+                Rule(
+                    "amount_is_its_orders",
+                    f"payment_amount = {ORDER_AMOUNT}",
+                    ("payment_amount", ORDER_AMOUNT),
+                    WARN,
+                ),
+            ),
         ),
     )
 }

@@ -99,6 +99,26 @@ run "raw_format_unknown" {
   expect_failures = [var.raw_format]
 }
 
+run "sweep_unknown" {
+  command = plan
+
+  variables {
+    sweep = "never"
+  }
+
+  expect_failures = [var.sweep]
+}
+
+run "rejected_ratio_in_percent" {
+  command = plan
+
+  variables {
+    max_rejected_ratio = 50
+  }
+
+  expect_failures = [var.max_rejected_ratio]
+}
+
 run "glue_version_old" {
   command = plan
 

@@ -26,6 +26,8 @@ def declared(path: str, outputs: dict[str, Any]) -> dict[str, Any]:
     values = {
         "schedule": "cron(0/20 * * * ? *)",
         "raw_format": "parquet",
+        "sweep": "auto",
+        "max_rejected_ratio": "0.5",
         **{f"{purpose}_secret": name for purpose, name in outputs["secrets"].items()},
         **{f"{zone}_zone": uri for zone, uri in outputs["zones"].items()},
         **{f"{zone}_database": name for zone, name in outputs["databases"].items()},

@@ -14,7 +14,7 @@ from pg8000.native import Connection
 from local.postgres import PostgresServer, connect
 from totelake import warehouse_sql
 from totelake.errors import ArgumentError
-from totelake.tables import JOINS, QUARANTINE, SOURCE, SPARK_TYPES, STAR
+from totelake.tables import EVOLVE, JOINS, QUARANTINE, SOURCE, SPARK_TYPES, STAR, STRICT
 
 ROOT = Path(__file__).resolve().parents[2]
 JOBS = ROOT / "glue_jobs"
@@ -24,7 +24,7 @@ WORKFLOW: dict[str, Any] = json.loads((JOBS / "workflow.json").read_text())
 # Glue adds these itself.
 GLUE_ARGUMENTS = {"JOB_NAME", "WORKFLOW_NAME", "WORKFLOW_RUN_ID"}
 OPTIONAL = {
-    "--raw_format",
+    *("--raw_format", "--sweep", "--max_rejected_ratio"),
     *("--raw_database", "--raw_crawler", "--processed_database", "--processed_crawler"),
 }
 
@@ -147,6 +147,17 @@ def test_every_type_is_used() -> None:
     """Guards against types that nothing has, and would hide a misspelt one."""
     used = {c.type for table in [*SOURCE.values(), *STAR.values()] for c in table.columns}
     assert set(SPARK_TYPES) == used
+
+
+def test_a_table_with_a_watermark_is_in_no_join() -> None:
+    """Guards against lookups that a watermark would leave out."""
+    joined = {table for join in JOINS for table in (join.child, join.parent)}
+    for table in SOURCE.values():
+        assert table.drift in (EVOLVE, STRICT)
+        if table.watermark:
+            columns = {column.name: column for column in table.columns}
+            assert table.name not in joined
+            assert not columns[table.watermark.column].nullable
 
 
 # --- The crawlers

@@ -19,7 +19,7 @@ TERRAFORM = ROOT / "terraform"
 GLUE_JOBS = ROOT / "glue_jobs"
 JOBS = ("extract", "transform", "load")
 # Present on Glue 5.1 and 6.0 alike; botocore's and s3fs's own needs are there with them.
-ON_GLUE = {"awsglue", "boto3", "botocore", "fsspec", "pyarrow", "pyspark", "s3fs"}
+ON_GLUE = {"awsglue", "boto3", "botocore", "fsspec", "py4j", "pyarrow", "pyspark", "s3fs"}
 
 
 def workflow() -> dict[str, Any]:

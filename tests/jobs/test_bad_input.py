@@ -142,17 +142,60 @@ def test_a_data_file_that_is_gone_or_truncated(pipeline: Pipeline) -> None:
     pipeline.extract()
     (folder,) = (Path(pipeline.raw.uri.removeprefix("file://")) / "design").iterdir()
     (folder / "notes.parquet").write_bytes(b"not ours")
+    for stranger in ("_SUCCESS", "batch=20010101T000000Z/part-00000.parquet", "x/y.csv"):
+        (folder.parent / stranger).parent.mkdir(exist_ok=True)
+        (folder.parent / stranger).write_bytes(b"not ours")
+    (file,) = folder.glob("part-*")
+    content = file.read_bytes()
+    file.write_bytes(content[: len(content) // 2])
+    with pytest.raises(LakeError, match=rf"{file.name} of {len(content) // 2} bytes instead of"):
+        pipeline.transform()
+    assert pipeline.processed.names("_batches") == []
+    file.write_bytes(content)
     pipeline.transform()
     (folder,) = (Path(pipeline.processed.uri.removeprefix("file://")) / "dim_design").iterdir()
     file = folder / "part-00000.parquet"
     content = file.read_bytes()
     file.write_bytes(content[:100])
-    with pytest.raises(Exception, match=r"part-00000.parquet"):
+    with pytest.raises(LakeError, match=r"part-00000.parquet of 100 bytes instead of"):
         pipeline.load()
     assert pipeline.rows("SELECT count(*) FROM etl.batch") == [[0]]
     file.unlink()
-    with pytest.raises(Exception, match=r"part-00000.parquet"):
+    with pytest.raises(LakeError, match=r"part-00000.parquet missing; nothing was done, restore"):
         pipeline.load()
     file.write_bytes(content)
     pipeline.load()
     assert pipeline.rows("SELECT count(*) FROM dim_design") == [[2]]
+
+
+def test_values_and_tables_of_absurd_sizes(pipeline: Pipeline) -> None:
+    """Ten megabytes in a text, as many columns as PostgreSQL has: they go through, whole."""
+    more = ", ".join(f"ADD COLUMN extra_{number} int DEFAULT 1" for number in range(1596))
+    pipeline.source.run(f"ALTER TABLE currency {more}")
+    pipeline.source.run("UPDATE design SET file_location = repeat('abcdefghij', 1048576)")
+    pipeline.run()
+    assert len(pipeline.batches()[0].tables["currency"].columns) == 1602
+    query = "SELECT DISTINCT length(file_location), md5(file_location) FROM dim_design"
+    assert pipeline.rows(query) == pipeline.source.run(query.replace("dim_design", "design"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            "UPDATE payment SET payment_amount = 'NaN' WHERE payment_id = 5",
+            r"table payment: not read to its end: payment_amount of key 5 is NaN; nothing was",
+        ),
+        (
+            "UPDATE design SET created_at = 'infinity' WHERE design_id = 8",
+            r"table design: not read to its end: created_at of key 8 is infinity; nothing was",
+        ),
+    ],
+)
+def test_values_that_the_lake_has_no_type_for(
+    pipeline: Pipeline, change: str, message: str
+) -> None:
+    pipeline.source.run(change)
+    with pytest.raises(SourceError, match=message):
+        pipeline.extract()
+    assert pipeline.objects() == {}

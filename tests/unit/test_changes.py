@@ -132,6 +132,16 @@ def test_a_column_that_the_lake_has_never_seen_makes_every_row_different(raw: An
     assert changes.differing(rows, state, "currency").count() == 1
 
 
+def test_keys_that_the_source_has_no_more_are_tombstones(raw: Any) -> None:
+    """Guards against a tombstone that holds old content, and a key that dies of another's death."""
+    rows = raw("payment", {"payment_id": 1, "row_xmin": 5}, {"payment_id": 4, "row_xmin": 6})
+    alive = raw("payment", *[{"payment_id": id_, "paid": True} for id_ in (1, 2, 3)])
+    gone = changes.tombstones(rows, alive, "payment")
+    assert gone.dtypes == rows.dtypes
+    expected = [{"payment_id": id_, "row_change": TOMBSTONE} for id_ in (2, 3)]
+    assert_df_equality(gone, raw("payment", *expected), ignore_nullable=True, ignore_row_order=True)
+
+
 def rows_of(frames: dict[str, DataFrame]) -> list[tuple[str, int, str]]:
     """Table, key and reason of each row of several frames."""
     reduced = [

@@ -8,15 +8,16 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from pyspark.errors import AnalysisException
 from pyspark.sql import SparkSession
 
-from totelake import processed
+from totelake import processed, quality
 from totelake.batch import Manifest, TableEntry
 from totelake.errors import QualityError, SchemaError
 from totelake.lake import Zone
 from totelake.star import BUILDERS
 from totelake.star.payments import dim_currency
-from totelake.tables import FACTS, QUARANTINE, SOURCE, STAR, TOMBSTONE
+from totelake.tables import FACTS, QUARANTINE, ROW_CHANGE, SOURCE, STAR, TOMBSTONE
 
 BATCH = "20261120T120000Z"
 DESIGN = STAR["dim_design"]
@@ -70,6 +71,65 @@ def test_a_raw_batch_of_other_types_is_refused(
         processed.candidates(spark, Zone(f"file://{tmp_path}"), batch)
 
 
+def test_a_batch_that_lacks_what_the_star_does_not_need_is_read(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    """Every column is either needed, and then some builder fails without it, or it is not."""
+    zone = Zone(f"file://{tmp_path}")
+    for name, table in SOURCE.items():
+        batch = landed({})
+        for column in table.columns:
+            columns = dict(batch.tables[name].columns)
+            del columns[column.name]
+            lacking = replace(batch.tables[name], columns=columns)
+            frames = {
+                other: spark.createDataFrame([], entry.schema + ", row_change string")
+                for other, entry in {**batch.tables, name: lacking}.items()
+            }
+            builders = [build for star, build in BUILDERS.items() if STAR[star].source == name]
+            builders += [BUILDERS["dim_staff"], BUILDERS["dim_counterparty"]]
+            if column.needed:
+                with pytest.raises(AnalysisException):
+                    [build(frames) for build in builders]
+            else:
+                assert [build(frames) for build in builders]
+    batch = landed({})
+    for table, entry in batch.tables.items():
+        kept = {n: t for n, t in entry.columns.items() if n != "manager"} | {ROW_CHANGE: "string"}
+        batch.tables[table] = replace(entry, columns=kept)
+    assert processed.candidates(spark, zone, batch)
+
+
+def test_a_rule_that_stops_leaves_nothing_committed(star_zone: Zone, raw: Any) -> None:
+    """Guards against two rows of one key, of which one would win by chance."""
+    currencies = raw("currency", *[{"currency_id": 1, "currency_code": "GBP"}] * 2)
+    candidates = quality.with_copies(dim_currency({"currency": currencies}), "currency_id")
+    entry = TableEntry(0, [], {}, rows_in=2)
+    with pytest.raises(
+        QualityError, match=r"dim_currency: expected rule currency_id_unique to hold, found 2 rows"
+    ):
+        processed.with_rejected(
+            star_zone, BATCH, {"dim_currency": candidates}, {"dim_currency": entry}
+        )
+
+
+def test_a_batch_that_is_mostly_bad_is_refused() -> None:
+    """Guards against a changed date format that sends every order to quarantine unseen."""
+
+    def entries(rows_in: int, rejected: int) -> dict[str, TableEntry]:
+        good = TableEntry(10_000, [], {}, rows_in=10_000)
+        bad = TableEntry(rows_in - rejected, [], {}, rows_in=rows_in, rejected=rejected)
+        return {"dim_design": good, "fact_payment": bad}
+
+    processed.check_ratio(BATCH, entries(100, 100), 0.5)
+    processed.check_ratio(BATCH, entries(400, 200), 0.5)
+    processed.check_ratio(BATCH, entries(400, 400), 1)
+    with pytest.raises(QualityError, match=r"fact_payment: expected at most 50% of 400 .* 201;"):
+        processed.check_ratio(BATCH, entries(400, 201), 0.5)
+    with pytest.raises(QualityError, match=r"found 101; nothing was committed.*ratio 1"):
+        processed.check_ratio(BATCH, entries(101, 101), 0.5)
+
+
 def test_dim_date_has_the_years_of_accepted_facts_only(raw: Any) -> None:
     """Guards against days for a date that went to quarantine, and facts without their day."""
     moment = datetime(2024, 5, 1)
@@ -98,7 +158,8 @@ def test_the_same_rows_give_the_same_files(spark: SparkSession, star_zone: Zone)
     rows = designs(spark, 50)
     contents = []
     for frame in (rows, rows.repartition(3).orderBy("file_name")):
-        entry = processed.write_table(star_zone, BATCH, "dim_design", frame, {"dim_design": 50})
+        one = processed._spread(frame, "design_id", 50)
+        entry = processed.write_table(star_zone, BATCH, "dim_design", one, {"dim_design": 50})
         assert [(file.name, file.rows) for file in entry.files] == [("part-00000.parquet", 50)]
         assert entry.schema.replace("`row_deleted`", "row_deleted") == DESIGN.lake_schema
         contents.append(star_zone.read("dim_design", f"batch={BATCH}", "part-00000.parquet"))

@@ -340,3 +340,22 @@ def test_require_encrypts_without_verifying() -> None:
     context = runtime._encryption()
     assert not context.check_hostname
     assert context.verify_mode.name == "CERT_NONE"
+
+
+@pytest.mark.parametrize(("text", "number"), [("0", 0.0), ("0.5", 0.5), ("1", 1.0)])
+def test_a_ratio(text: str, number: float) -> None:
+    assert runtime.ratio("most", text) == number
+
+
+@pytest.mark.parametrize("text", ["50", "-0.1", "half", "", "nan", "inf"])
+def test_what_is_no_ratio_is_refused(text: str) -> None:
+    """Guards against 50 for 50 %, which would never stop anything."""
+    with pytest.raises(ArgumentError, match=r"--most: expected a number from 0 to 1, found"):
+        runtime.ratio("most", text)
+
+
+def test_the_last_cause_of_a_java_error() -> None:
+    """Guards against a message that names Spark's stage instead of what was the matter."""
+    text = "Job aborted\n\tat x\nCaused by: a.B: stage\n\tat y\nCaused by: c.D: no disk\n\tat z"
+    assert runtime.root_cause(ValueError(text)) == "c.D: no disk"
+    assert runtime.root_cause(ValueError("one line")) == "one line"

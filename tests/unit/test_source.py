@@ -2,28 +2,32 @@
 
 import json
 import re
+from dataclasses import replace
+from datetime import timedelta
 from itertools import pairwise
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from totelake import drift
 from totelake.errors import SchemaError
-from totelake.source import (
+from totelake.source import ctid_ranges, with_counterparts
+from totelake.source_sql import join_snapshot_statement, select_statement
+from totelake.tables import SOURCE, Column, SourceTable, Watermark
+from totelake.window import (
     CHANGES,
     COMPARE,
     FULL,
     XID_HORIZON,
+    Keys,
+    Mark,
     Snapshot,
     Window,
-    check_schema,
-    ctid_ranges,
-    join_snapshot_statement,
-    select_statement,
+    new_columns,
+    sweep_is_due,
     window,
-    with_counterparts,
 )
-from totelake.tables import SOURCE, Column, SourceTable
 
 CIRCLE = 2**32
 PAGE = 8192
@@ -46,7 +50,12 @@ def exact_schema() -> dict[str, list[tuple[str, str]]]:
 
 def test_a_snapshot_survives_its_manifest() -> None:
     """Guards against 64-bit ids that lose their upper half."""
-    taken = snapshot(3 * CIRCLE + 5, 3 * CIRCLE + 9)
+    taken = replace(
+        snapshot(3 * CIRCLE + 5, 3 * CIRCLE + 9),
+        keys={"staff": Keys(2, str(-(2**80)), 3), "design": Keys(0, "0")},
+        marks={"payment": mark("5 a")},
+        schema={"staff": [("staff_id", "integer")]},
+    )
     assert Snapshot.of(json.loads(json.dumps(taken.as_dict()))) == taken
 
 
@@ -81,6 +90,47 @@ def test_a_source_that_went_back_in_time_is_compared_by_content() -> None:
     assert window(snapshot(500, 510), snapshot(400, 400)) == Window(COMPARE)
     other = snapshot(600, 600, system="7/00000002/5")
     assert window(snapshot(500, 510), other) == Window(COMPARE)
+
+
+def mark(counters: str) -> Mark:
+    return Mark("2026-01-01 00:00:00", counters, "2026-01-01 10:00:00.123456")
+
+
+@pytest.mark.parametrize(
+    ("counters", "now", "due"),
+    [
+        ("5 a", "2027-01-01 00:00:00", False),  # the same figures
+        ("6 a", "2026-01-01 10:59:00", False),  # too early
+        ("6 a", "2026-01-01 11:00:01", True),
+        ("0 a", "2026-01-01 11:00:01", True),  # counted anew
+        ("5 b", "2026-01-01 11:00:01", True),  # the same figure, counted anew
+    ],
+)
+def test_counters_that_are_not_what_they_were_ask_for_a_sweep(
+    monkeypatch: pytest.MonkeyPatch, counters: str, now: str, due: bool
+) -> None:
+    """Guards against counters that are believed to grow, and a sweep in every run."""
+    watermark = Watermark("last_updated", timedelta(minutes=5), sweep_every=timedelta(hours=1))
+    monkeypatch.setitem(SOURCE, "payment", replace(SOURCE["payment"], watermark=watermark))
+    assert sweep_is_due(mark("5 a"), counters, now, "payment") is due
+
+
+def test_columns_that_came_since_the_previous_snapshot() -> None:
+    before = replace(snapshot(1, 1), schema={"design": [("design_id", "integer")]})
+    now = replace(
+        before,
+        schema={
+            "design": [("design_id", "bigint"), ("colour", "text")],
+            "staff": [("staff_id", "integer")],  # an older manifest does not say what it had
+        },
+    )
+    assert new_columns(before, now) == {"design": ["colour"]}
+    query = select_statement(
+        SOURCE["design"],
+        now.schema["design"],
+        Window(CHANGES, 7, new_columns=new_columns(before, now)),
+    )
+    assert "AND age('7'::xid) OR t.\"colour\" IS NOT NULL)" in query
 
 
 def covers(condition: str, page: int) -> bool:
@@ -127,10 +177,10 @@ def test_an_old_server_reads_a_table_in_one_go() -> None:
 
 def test_the_exact_schema_passes_and_so_do_further_columns() -> None:
     found = exact_schema()
-    check_schema(found)
+    drift.check(found)
     found["staff"].append(("nickname", "text"))
     found["_prisma_migrations"] = [("id", "character varying(36)")]
-    check_schema(found)
+    drift.check(found)
 
 
 def test_everything_that_is_not_as_declared_is_named_at_once() -> None:
@@ -140,7 +190,7 @@ def test_everything_that_is_not_as_declared_is_named_at_once() -> None:
     found["staff"].remove(("email_address", "text"))
     found["payment"][5] = ("payment_amount", "double precision")
     with pytest.raises(SchemaError) as error:
-        check_schema(found)
+        drift.check(found)
     message = str(error.value)
     assert "table design: expected in schema public, found none" in message
     assert "staff.email_address: expected text, found none" in message
@@ -150,7 +200,7 @@ def test_everything_that_is_not_as_declared_is_named_at_once() -> None:
 
 @pytest.mark.parametrize("mode", [FULL, COMPARE])
 def test_all_rows_are_asked_for_as_changes(mode: str) -> None:
-    query = select_statement(SOURCE["department"], ["department_id"], Window(mode))
+    query = select_statement(SOURCE["department"], [("department_id", "integer")], Window(mode))
     assert query.endswith(" AS t")
     assert "WHERE" not in query
     assert "row_change" not in query
@@ -158,8 +208,10 @@ def test_all_rows_are_asked_for_as_changes(mode: str) -> None:
 
 def test_changes_are_told_by_the_age_of_the_writing_transaction() -> None:
     """Guards against last_updated: it does not move when an order is edited silently."""
-    query = select_statement(SOURCE["design"], ["design_id"], Window(CHANGES, CIRCLE + 7))
-    assert "age(t.xmin) <= age('7'::xid)" in query
+    query = select_statement(
+        SOURCE["design"], [("design_id", "integer")], Window(CHANGES, CIRCLE + 7)
+    )
+    assert "age(t.xmin) BETWEEN 0 AND age('7'::xid)" in query
     assert "last_updated" not in query
     assert "IN (SELECT" not in query
 
@@ -177,9 +229,9 @@ def test_a_change_on_one_side_of_a_join_brings_the_other(
     table: str, other: str, condition: str
 ) -> None:
     """Guards against a department or address change that never reaches its dimension."""
-    query = select_statement(SOURCE[table], [SOURCE[table].key], Window(CHANGES, 7))
+    query = select_statement(SOURCE[table], [(SOURCE[table].key, "integer")], Window(CHANGES, 7))
     alias = condition.split("SELECT ")[1][0]
-    assert f'{condition} FROM "public"."{other}" AS {alias} WHERE age({alias}.xmin)' in query
+    assert f'{condition} FROM "public"."{other}" AS {alias} WHERE (age({alias}.xmin)' in query
     assert "ELSE 'lookup' END" in query
 
 
@@ -196,7 +248,7 @@ def test_a_change_on_one_side_of_a_join_brings_the_other(
 def test_identifiers_are_quoted(name: str, quoted: str) -> None:
     """Guards against SQL built from names: a column that was added may be called anything."""
     table = SourceTable(name, "id", (Column("id", "integer"),))
-    query = select_statement(table, ["id", name], Window(FULL))
+    query = select_statement(table, [("id", "integer"), (name, "text")], Window(FULL))
     assert f"t.{quoted}" in query
     assert f".{quoted} AS t" in query
 

@@ -7,6 +7,7 @@ from pyspark.sql import functions as F
 
 from totelake.currencies import ISO_4217
 from totelake.star.common import candidates, changes_of, date_of, moment_columns
+from totelake.tables import ORDER_AMOUNT
 
 
 def fact_payment(raw: Mapping[str, DataFrame]) -> DataFrame:
@@ -24,6 +25,24 @@ def fact_payment(raw: Mapping[str, DataFrame]) -> DataFrame:
         F.col("paid"),
         date_of(F.col("payment_date")).alias("payment_date"),
     )
+
+
+def with_order_amount(candidates: DataFrame, raw: Mapping[str, DataFrame]) -> DataFrame:
+    """Candidates for fact_payment and what their order comes to, where the batch has it."""
+    sales = raw["sales_order"].select(
+        "sales_order_id", (F.col("units_sold") * F.col("unit_price")).alias("sold")
+    )
+    purchases = raw["purchase_order"].select(
+        "purchase_order_id", (F.col("item_quantity") * F.col("item_unit_price")).alias("bought")
+    )
+    amounts = (
+        raw["transaction"]
+        .select("transaction_id", "sales_order_id", "purchase_order_id")
+        .join(sales, on="sales_order_id", how="left")
+        .join(purchases, on="purchase_order_id", how="left")
+        .select("transaction_id", F.coalesce("sold", "bought").alias(ORDER_AMOUNT))
+    )
+    return candidates.join(amounts, on="transaction_id", how="left")
 
 
 def dim_transaction(raw: Mapping[str, DataFrame]) -> DataFrame:

@@ -119,7 +119,9 @@ def test_a_script_that_is_not_there(path: Path) -> None:
 def test_the_definition_that_is_deployed_is_sound() -> None:
     catalogue = ["raw_database", "raw_crawler", "processed_database", "processed_crawler"]
     names = ["source_secret", "warehouse_secret", "raw_zone", "processed_zone", "raw_format"]
-    values = {name: name for name in [*names, *catalogue, "schedule"]}
+    values = {
+        name: name for name in [*names, *catalogue, "sweep", "max_rejected_ratio", "schedule"]
+    }
 
     workflow = load_workflow(ROOT / "glue_jobs" / "workflow.json", values)
 
