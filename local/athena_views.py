@@ -45,7 +45,8 @@ def view(table: StarTable) -> dict[str, Any]:
 
 def quarantine_view() -> dict[str, Any]:
     """The view of what is still rejected: a row that was mended, or deleted, is settled."""
-    names = ", ".join(f'q."{name}"' for name in (*QUARANTINE_COLUMNS, "batch"))
+    columns = [f'"{name}"' for name in (*QUARANTINE_COLUMNS, "batch")]
+    names = ", ".join(f"q.{column}" for column in columns)
     versions = " UNION ALL ".join(
         f'SELECT \'{table.name}\' AS "star_table", CAST("{table.key}" AS varchar) AS'  # nosec B608
         f' "source_key", max("batch") AS "batch" FROM "{table.name}" GROUP BY "{table.key}"'
@@ -53,7 +54,7 @@ def quarantine_view() -> dict[str, Any]:
         if table.source
     )
     rank = 'row_number() OVER (PARTITION BY "star_table", "source_key" ORDER BY "batch" DESC)'
-    newest = f'SELECT *, {rank} AS "rejection_rank" FROM "{QUARANTINE}"'  # nosec B608
+    newest = f'SELECT {", ".join(columns)}, {rank} AS "rejection_rank" FROM "{QUARANTINE}"'  # nosec B608
     # A rejected row may lack even its key, and then nothing can settle it.
     same = 'v."star_table" = q."star_table" AND v."source_key" = q."source_key"'
     return {
