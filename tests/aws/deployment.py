@@ -79,10 +79,10 @@ def running_moto() -> Iterator[Aws]:
         stderr=subprocess.DEVNULL,
     )
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while not _listens(port):
             assert process.poll() is None, "moto ended before it listened"
-            assert time.monotonic() < deadline, "moto does not listen after 30 seconds"
+            assert time.monotonic() < deadline, "moto does not listen after two minutes"
             time.sleep(0.05)
         yield Aws(f"http://127.0.0.1:{port}")
     finally:
