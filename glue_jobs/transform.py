@@ -21,6 +21,7 @@ def main(argv: list[str]) -> None:
         for number in pending:
             committed = transform(raw_zone, zone, batch.read_raw(raw_zone, number), log)
             batches.append(committed.batch)
+        batch.remove_hidden(zone)
 
 
 def transform(raw_zone: Zone, zone: Zone, landed: Manifest, log: Log) -> Manifest:
