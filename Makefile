@@ -32,6 +32,17 @@ run: $(INSTALLED) ## Source to lake to warehouse, then a month of business, then
 #                     once, on databases that are there already; [?sslmode=disable]
 	@$(PYTHON) -m local.run # what is said to make reaches it by the environment
 
+.PHONY: reconcile
+reconcile: $(INSTALLED) ## Compare source, lake and warehouse of the runs here, row by row
+	@$(PYTHON) -m local.reconcile
+
+.PHONY: replay
+replay: $(INSTALLED) ## Processed zone and warehouse anew from the raw zone, in a new place
+#  TO=name            what the new place is called
+#  FROM=batch         batches before this one stay as they are
+#  SWITCH=1           when all agrees, the new place takes the old one's
+	@$(PYTHON) -m local.replay
+
 .PHONY: clean
 clean: $(if $(wildcard .state),$(INSTALLED)) ## Remove what runs left behind; the next one starts over
 	@$(if $(wildcard .state),$(PYTHON) -m local.clean)
@@ -41,6 +52,11 @@ clean: $(if $(wildcard .state),$(INSTALLED)) ## Remove what runs left behind; th
 .PHONY: test
 test: $(INSTALLED) ## All tests, quick ones first; 90 % of glue_jobs has to be covered
 	@$(PYTHON) -m pytest --cov --cov-fail-under=90 --durations=10
+
+.PHONY: soak
+soak: $(INSTALLED) ## Kill each job at each of its effects; histories at random, as long as you like
+#  MINUTES=60         of random histories; each failure names the seed that repeats it
+	@$(PYTHON) -m pytest -s tests/soak
 
 .PHONY: test-all
 test-all: $(INSTALLED) ## All tests and the deployment on a simulated AWS; needs Terraform

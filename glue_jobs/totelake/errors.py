@@ -39,3 +39,7 @@ class QualityError(TotelakeError):
 
 class WarehouseError(TotelakeError):
     """The warehouse cannot be reached or refused what was to be loaded."""
+
+
+class ReconcileError(TotelakeError):
+    """Two places that should hold the same do not."""

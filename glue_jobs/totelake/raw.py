@@ -5,7 +5,7 @@ from dataclasses import replace
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from totelake import batch, changes, lake
+from totelake import batch, changes, lake, landed
 from totelake.batch import Manifest, TableEntry
 from totelake.lake import Zone
 from totelake.runtime import in_parallel
@@ -64,20 +64,7 @@ def _history(zone: Zone, previous: Manifest, wanted: Window) -> list[Manifest]:
 
 def _landed(spark: SparkSession, zone: Zone, history: list[Manifest], table: str) -> DataFrame:
     """A raw table's rows in some batches: the columns that all of them have, and ``batch``."""
-    by_schema: dict[tuple[str, str], list[lake.DataFile]] = {}
-    for manifest in history:
-        entry = manifest.tables[table]
-        for file in entry.files:
-            named = replace(file, name=f"batch={manifest.batch}/{file.name}")
-            by_schema.setdefault((entry.schema, file.name.rsplit(".", 1)[-1]), []).append(named)
-    folder = f"{zone.uri.rstrip('/')}/{table}"
-    empty = spark.createDataFrame([], f"{SOURCE[table].raw_schema}, batch string")
-    landed = empty
-    for (schema, _), files in by_schema.items():
-        landed = landed.unionByName(
-            lake.read_frame(spark, folder, files, schema), allowMissingColumns=True
-        )
-    return landed
+    return landed.rows(spark, zone, history, table, SOURCE[table].raw_schema)
 
 
 def empty_entry(frame: DataFrame) -> TableEntry:

@@ -113,7 +113,7 @@ class Source:
         """
         if window.mode == COMPARE:
             return set(SOURCE)
-        condition = f" WHERE {_changed('t', window)}" if window.mode == CHANGES else ""
+        condition = f" WHERE {changed_since('t', window)}" if window.mode == CHANGES else ""
         looks = " UNION ALL ".join(
             f"SELECT {literal(table)} WHERE EXISTS (SELECT FROM {_relation(table)} AS t{condition})"
             for table in SOURCE
@@ -328,7 +328,7 @@ def select_statement(table: SourceTable, names: Iterable[str], window: Window) -
     relation = f"{_relation(table.name)} AS t"
     if window.mode != CHANGES:
         return f"SELECT {row} FROM {relation}"
-    changed = _changed("t", window)
+    changed = changed_since("t", window)
     wanted = " OR ".join([changed, *_lookup_conditions(table, window)])
     return (
         f"SELECT {row}, CASE WHEN {changed} THEN {literal(CHANGE)} ELSE {literal(LOOKUP)} END"
@@ -343,17 +343,17 @@ def _lookup_conditions(table: SourceTable, window: Window) -> list[str]:
         if table.name == join.child:
             conditions.append(
                 f"t.{column} IN (SELECT p.{key} FROM {_relation(join.parent)} AS p"
-                f" WHERE {_changed('p', window)})"
+                f" WHERE {changed_since('p', window)})"
             )
         if table.name == join.parent:
             conditions.append(
                 f"t.{key} IN (SELECT c.{column} FROM {_relation(join.child)} AS c"
-                f" WHERE {_changed('c', window)})"
+                f" WHERE {changed_since('c', window)})"
             )
     return conditions
 
 
-def _changed(alias: str, window: Window) -> str:
+def changed_since(alias: str, window: Window) -> str:
     """Whether a row's version may be newer than the previous snapshot.
 
     ``age()`` counts back from the newest transaction id and does the arithmetic of the circle;
