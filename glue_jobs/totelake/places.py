@@ -5,7 +5,7 @@ on. The places are looked at from the last to the first, so that what an earlier
 a later one is on its way, and never the other way round.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
@@ -38,6 +38,8 @@ from totelake.tables import (
 )
 
 _FETCH_ROWS = 50_000
+# Smaller tables than this are read together by one connection.
+_SMALL_BYTES = 8 * 1024 * 1024
 # What the rows say of a key of a table; each place's rows fill some columns, the others are null.
 # A digest is null where the row is a deletion, and comes with the number of its batch.
 COLUMNS = {
@@ -71,8 +73,8 @@ class Snapshotted:
     exported: str
     server_version: int
 
-    def read(self, spark: SparkSession, parts: Iterable["Part"]) -> DataFrame:
-        """The rows of several queries as one frame, the big ones in several ranges.
+    def read(self, spark: SparkSession, parts: Sequence["Part"]) -> DataFrame:
+        """The rows of several queries as one frame, those of big tables in several ranges.
 
         PostgreSQL reads of each partition only the query that the partition is of.
         """
@@ -80,9 +82,12 @@ class Snapshotted:
             f"SELECT {number} AS part, of_part.* FROM ({part.query}) AS of_part"
             for number, part in enumerate(parts)
         )
-        predicates = [
+        small = [str(number) for number, part in enumerate(parts) if part.size < _SMALL_BYTES]
+        predicates = [f"part IN ({', '.join(small)})"] * bool(small)
+        predicates += [
             f"part = {number} AND {ctids}"
             for number, part in enumerate(parts)
+            if part.size >= _SMALL_BYTES
             for ctids in source.ctid_ranges(part.size, self.server_version)
         ]
         return spark.read.jdbc(
