@@ -51,6 +51,17 @@ notebooks: $(INSTALLED) ## Run the notebooks on the lake, into pages in .state/n
 #  ATHENA_WORKGROUP=name ATHENA_DATABASE=name     on Athena instead
 	@$(PYTHON) -m local.notebooks
 
+.PHONY: reconcile
+reconcile: $(INSTALLED) ## Compare source, lake and warehouse of the runs here, row by row
+	@$(PYTHON) -m local.reconcile
+
+.PHONY: replay
+replay: $(INSTALLED) ## Processed zone and warehouse anew from the raw zone, in a new place
+#  TO=name            what the new place is called
+#  FROM=batch         batches before this one stay as they are
+#  SWITCH=1           when all agrees, the new place takes the old one's
+	@$(PYTHON) -m local.replay
+
 .PHONY: clean
 clean: $(if $(wildcard .state),$(INSTALLED)) ## Remove what runs left behind; the next one starts over
 	@$(if $(wildcard .state),$(PYTHON) -m local.clean)
@@ -62,6 +73,11 @@ test: $(INSTALLED) ## All tests but the slow ones; 90 % of glue_jobs has to be c
 #  With Terraform, the deployment on a simulated AWS too;
 #  TF_PLUGIN_DIR=/folder  offline, with the provider from there
 	@$(PYTHON) -m pytest --cov --cov-fail-under=90 --durations=10
+
+.PHONY: soak
+soak: $(INSTALLED) ## Kill each job at each of its effects; histories at random, as long as you like
+#  MINUTES=60         of random histories; each failure names the seed that repeats it
+	@$(PYTHON) -m pytest -s tests/soak
 
 .PHONY: test-all
 test-all: $(INSTALLED) tf-ready ## These and the slow ones: network and warehouse on a simulated AWS

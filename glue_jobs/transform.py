@@ -45,6 +45,7 @@ def main(argv: list[str]) -> None:
             catalogue.register(zone, batch.newest_processed(zone), log, measured)
         if looked_at:
             notes.note_look(zone, looked_at)
+        batch.remove_hidden(zone)
 
 
 def transform(

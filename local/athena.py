@@ -11,11 +11,10 @@ import fsspec
 import pyarrow as pa
 from sqlglot import exp
 
-from local.athena_files import select_files
+from local.athena_files import quoted, select_files
 from local.athena_rewrites import MACROS
 from local.athena_sql import parse, tables_of, to_duckdb
 from local.athena_types import SqlError, athena_type
-from local.fingerprints import quoted
 from local.glue_tables import partitions_of
 from local.glue_tables import tables_of as catalogued
 

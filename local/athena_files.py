@@ -14,8 +14,12 @@ from fsspec.implementations.local import LocalFileSystem
 
 from local.athena_types import SqlError, can_read, duckdb_type
 from local.classifiers import ClassifyError, parquet_columns
-from local.fingerprints import quoted
 from local.glue_tables import LAZY_SERDE, OPEN_CSV_SERDE, PARQUET_SERDE
+
+
+def quoted(name: str) -> str:
+    """An identifier as SQL writes it."""
+    return '"' + name.replace('"', '""') + '"'
 
 
 def select_files(table: Mapping[str, Any], partitions: Sequence[Mapping[str, Any]]) -> str:

@@ -10,8 +10,9 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from local.report import Added, TableReport
+from local.report import Added
 from local.runner import SUCCEEDED, Event, JobRun, WorkflowRun
+from totelake.reconcile import Report
 
 
 class Progress:
@@ -118,8 +119,8 @@ def run_names(count: int) -> list[str]:
     return ["Run"] if count == 1 else [f"Run {number}" for number in range(1, count + 1)]
 
 
-def closing_table(reports: Sequence[TableReport], runs: Sequence[Mapping[str, Added]]) -> Table:
-    """One row per table of the star: what each place holds, what each run added."""
+def closing_table(reports: Sequence[Report], runs: Sequence[Mapping[str, Added]] = ()) -> Table:
+    """One row per table: what each place holds, what each run added."""
     table = _table("rows")
     for name in ("source", "lake", "warehouse", "versions"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -127,20 +128,22 @@ def closing_table(reports: Sequence[TableReport], runs: Sequence[Mapping[str, Ad
         table.add_column(name.lower(), justify="right", no_wrap=True)
     table.add_column("")
     for report in reports:
-        figures = (report.source, report.lake, report.warehouse, report.versions)
+        # A table without a star table of its own has come to the raw zone, and no further.
+        lake = report.raw if report.lake is None else report.lake
+        figures = (report.source, lake, report.warehouse, report.versions)
         table.add_row(
             report.table,
             *("" if figure is None else f"{figure:,}" for figure in figures),
-            *(_change(run[report.table]) for run in runs),
+            *(_change(run[report.table]) if report.table in run else "" for run in runs),
             _agreement(report),
         )
     return table
 
 
-def _agreement(report: TableReport) -> str:
+def _agreement(report: Report) -> str:
     if report.differences:
         return "[red]✗[/]"
-    return "[yellow]✓*[/]" if report.rejected or report.held else "[green]✓[/]"
+    return "[yellow]✓*[/]" if report.set_aside else "[green]✓[/]"
 
 
 def _change(added: Added) -> str:
@@ -166,16 +169,18 @@ def _table(first: str) -> Table:
     return table
 
 
-def remarks(reports: Sequence[TableReport]) -> list[str]:
+def remarks(reports: Sequence[Report]) -> list[str]:
     """What has to be said beside the figures: what does not agree, and rows set aside."""
     lines = []
     for report in reports:
         lines += [f"{report.table}: {difference}" for difference in report.differences]
-        if report.rejected:
-            lines.append(
-                f"* {report.table}: {report.rejected:,} rejected, why is in the lake's "
-                "processed/quarantine"
-            )
-        if report.held:
-            lines.append(f"* {report.table}: {report.held:,} held, a dimension member is missing")
+        for count, what in (
+            (report.in_flight, "on the way: changed since, or not transformed yet"),
+            (report.not_loaded, "not loaded yet"),
+            (report.deleted, "deleted in the source since"),
+            (report.rejected, "rejected, why is in the lake's processed/quarantine"),
+            (report.held, "held, a dimension member is missing"),
+        ):
+            if count:
+                lines.append(f"* {report.table}: {count:,} {what}")
     return lines

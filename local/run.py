@@ -3,9 +3,9 @@
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
@@ -17,14 +17,23 @@ from local.databases import AccessError, Databases, advance, open_connection, op
 from local.in_process import InProcess
 from local.java import JavaError, find_java, jdbc_driver
 from local.postgres import PostgresError
-from local.processed_zone import ProcessedZone
 from local.progress import Progress, closing_table, remarks, run_names, seconds_table
-from local.report import Added, TableReport, added, compare, mark
-from local.runner import BusyError, Launcher, Processes, WorkflowRun, exclusive, run_workflow
+from local.report import Added, added, mark, reconciled
+from local.runner import (
+    BusyError,
+    JobRun,
+    Launcher,
+    Processes,
+    WorkflowRun,
+    exclusive,
+    run_on_demand,
+    run_workflow,
+)
 from local.settings import Settings, SettingsError, read_settings, secret
 from local.simulator import Activity
 from local.spark import write_settings
-from local.workflow import WorkflowError, load_workflow
+from local.workflow import Job, Workflow, WorkflowError, load_workflow
+from totelake.reconcile import Report
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SCRIPTS = REPOSITORY / "glue_jobs"
@@ -52,15 +61,63 @@ class Result:
         return next(iter(self.workflow.jobs.values())).log.parent
 
 
+@dataclass(frozen=True)
+class Machine:
+    """What stands for AWS on this machine, with the databases, ready for jobs.
+
+    Attributes:
+        workflow: The jobs, their arguments filled in.
+        databases: Source and warehouse.
+        launcher: Runs a job.
+        progress: Is told of everything.
+        logs: Gets a folder for each run.
+        aws: Keeps the secrets.
+        lake: The folder of the zones.
+    """
+
+    workflow: Workflow
+    databases: Databases
+    launcher: Launcher
+    progress: Progress
+    logs: Path
+    aws: Aws
+    lake: Path
+
+    def on_demand(self, job: Job) -> JobRun:
+        """Run one job by itself."""
+        return run_on_demand(job, self.logs, self.launcher, self.progress)
+
+    def reconcile(self, values: Mapping[str, str] | None = None) -> list[Report]:
+        """Compare source, lake and warehouse, all rows of them.
+
+        Args:
+            values: Arguments of the job that are others than the workflow's.
+
+        Raises:
+            RunError: If the comparison could not be made.
+        """
+        job = self.workflow.jobs["reconcile"]
+        done = self.on_demand(replace(job, arguments={**job.arguments, **(values or {})}))
+        reports = reconciled(done.events)
+        if not reports:
+            stop_at_failure([done])
+        return reports
+
+
 def main() -> int:
     """Run as the environment says; return the exit status."""
+    return front_end(run)
+
+
+def front_end(work: Callable[[Settings, Progress], int]) -> int:
+    """Do what a command is for; end with a sentence and an exit status."""
     console = Console(highlight=False)
     console.width = max(console.width, 80)
     signal.signal(signal.SIGTERM, _interrupt)
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         del os.environ[name]  # another account's settings are nothing to the stand-in
     try:
-        return run(read_settings(os.environ), Progress(console))
+        return work(read_settings(os.environ), Progress(console))
     except KeyboardInterrupt:
         console.print("Stopped. Nothing is lost or doubled: `make run` goes on from here.")
         return 130
@@ -71,8 +128,9 @@ def main() -> int:
         return 1
 
 
-def run(settings: Settings, progress: Progress) -> int:
-    """Bring lake and warehouse up to date, once or over a simulated month, and compare."""
+@contextmanager
+def machine(settings: Settings, progress: Progress) -> Iterator[Machine]:
+    """Start what jobs need, and end it after the block."""
     state = settings.state
     workflow = load_workflow(SCRIPTS / "workflow.json", _values(state))
     with ExitStack() as stack:
@@ -89,12 +147,20 @@ def run(settings: Settings, progress: Progress) -> int:
             os.environ.clear()
             os.environ.update(environment)
             launcher = InProcess(SCRIPTS)
+        lake = state.resolve() / "lake"
+        yield Machine(workflow, databases, launcher, progress, state / "logs", aws, lake)
+
+
+def run(settings: Settings, progress: Progress) -> int:
+    """Bring lake and warehouse up to date, once or over a simulated month, and compare."""
+    with machine(settings, progress) as here:
+        databases = here.databases
 
         def once() -> Result:
             with open_connection("warehouse", databases.warehouse) as warehouse:
                 before = mark(warehouse)
-            done = run_workflow(workflow, state / "logs", launcher, progress)
-            _stop_at_failure(done)
+            done = run_workflow(here.workflow, here.logs, here.launcher, progress)
+            stop_at_failure(done.failures)
             with open_connection("warehouse", databases.warehouse) as warehouse:
                 return Result(done, added(warehouse, before, mark(warehouse)))
 
@@ -108,10 +174,30 @@ def run(settings: Settings, progress: Progress) -> int:
             progress.console.print(f"  {_told(activity)}")
             results.append(once())
         progress.headline("Source, lake and warehouse")
-        with progress.step("every row compared"):
-            reports = _compare(databases, state)
-    _show(progress.console, reports, results, settings)
-    return 1 if any(report.differences for report in reports) else 0
+        reports = here.reconcile()
+    console = progress.console
+    console.print()
+    console.print(closing_table(reports, [result.added for result in results]))
+    console.print("[dim]+ new, ~ changed: a dimension in place, a fact by a further version[/]")
+    console.print()
+    console.print(seconds_table([result.workflow for result in results]))
+    status = show_agreement(console, reports)
+    lake, logs = short(settings.state / "lake"), short(results[-1].logs)
+    console.print(f"  The lake: {lake}\n  The last run's logs: {logs}", soft_wrap=True)
+    console.print("  `make run` goes on from here, `make clean` starts over.")
+    console.print()
+    for line in next_steps(settings):
+        console.print(line, markup=False, soft_wrap=True)
+    return status
+
+
+def reconcile(settings: Settings, progress: Progress) -> int:
+    """Compare source, lake and warehouse as the last runs left them."""
+    with machine(settings, progress) as here:
+        reports = here.reconcile()
+    progress.console.print()
+    progress.console.print(closing_table(reports))
+    return show_agreement(progress.console, reports)
 
 
 def job_environment(inherited: Mapping[str, str], aws: Aws, state: Path) -> dict[str, str]:
@@ -150,15 +236,6 @@ def _values(state: Path) -> dict[str, str]:
     }
 
 
-def _compare(databases: Databases, state: Path) -> list[TableReport]:
-    with (
-        open_connection("source", databases.source) as source,
-        open_connection("warehouse", databases.warehouse) as warehouse,
-        closing(ProcessedZone(state / "lake" / "processed")) as zone,
-    ):
-        return compare(source, warehouse, zone)
-
-
 def _told(activity: Activity) -> str:
     return (
         f"{activity.sales_orders:,} sales, {activity.purchase_orders:,} purchases, "
@@ -167,40 +244,32 @@ def _told(activity: Activity) -> str:
     )
 
 
-def _stop_at_failure(done: WorkflowRun) -> None:
-    for run in done.failures:
+def stop_at_failure(failures: Iterable[JobRun]) -> None:
+    """Say why a job failed.
+
+    Raises:
+        RunError: If there is one.
+    """
+    for run in failures:
         raise RunError(
             f"Job {run.job} ended as {run.state}: {run.reason}\n"
-            f"  Its log: {_short(run.log)}\n"
+            f"  Its log: {short(run.log)}\n"
             "  Nothing is lost or doubled: once this is mended, `make run` goes on from here."
         )
 
 
-def _show(
-    console: Console, reports: Sequence[TableReport], results: Sequence[Result], settings: Settings
-) -> None:
-    console.print()
-    console.print(closing_table(reports, [result.added for result in results]))
-    console.print("[dim]+ new, ~ changed: a dimension in place, a fact by a further version[/]")
-    console.print()
-    console.print(seconds_table([result.workflow for result in results]))
+def show_agreement(console: Console, reports: Sequence[Report]) -> int:
+    """Say whether all agree, and what does not; return the exit status."""
     console.print()
     for remark in remarks(reports):
         console.print(f"  {escape(remark)}", soft_wrap=True)
     differing = [report.table for report in reports if report.differences]
     if differing:
         console.print(f"[red]✗[/] They do not agree: {', '.join(differing)}.", soft_wrap=True)
-        if settings.source is not None:
-            console.print("  A source at work may have moved on since its snapshot: run again.")
-    else:
-        aside = " but those set aside (*)" if any(r.rejected or r.held for r in reports) else ""
-        console.print(f"[green]✓[/] Source, lake and warehouse agree, in all rows{aside}.")
-    lake, logs = _short(settings.state / "lake"), _short(results[-1].logs)
-    console.print(f"  The lake: {lake}\n  The last run's logs: {logs}", soft_wrap=True)
-    console.print("  `make run` goes on from here, `make clean` starts over.")
-    console.print()
-    for line in next_steps(settings):
-        console.print(line, markup=False, soft_wrap=True)
+        return 1
+    aside = " but those set aside (*)" if any(report.set_aside for report in reports) else ""
+    console.print(f"[green]✓[/] Source, lake and warehouse agree, in all rows{aside}.")
+    return 0
 
 
 def next_steps(settings: Settings) -> list[str]:
@@ -215,7 +284,8 @@ def next_steps(settings: Settings) -> list[str]:
     ]
 
 
-def _short(path: Path) -> Path:
+def short(path: Path) -> Path:
+    """A path as a person would type it here."""
     return Path(os.path.relpath(path))
 
 

@@ -212,19 +212,12 @@ def run_workflow(
         observer: Is told of everything as it happens.
         run_id: The run's id, if it has one already.
     """
-    run_id = run_id or f"wr_{datetime.now(UTC):%Y%m%dT%H%M%SZ}_{secrets.token_hex(4)}"
+    run_id = run_id or f"wr_{_unique()}"
     folder = logs / run_id
     folder.mkdir(parents=True)
 
     def run_job(job: Job) -> JobRun:
-        started = time.monotonic()
-        log = JobLog(job.name, folder / f"{job.name}.log", observer)
-        observer.started(job.name)
-        state, reason = launcher.launch(job, job_arguments(workflow, job, run_id), log)
-        seconds = time.monotonic() - started
-        run = JobRun(job.name, state, seconds, log.events, log.path, reason)
-        observer.ended(run)
-        return run
+        return _run_job(job, job_arguments(job, workflow, run_id), folder, launcher, observer)
 
     runs: dict[str, JobRun] = {}
     waiting = list(workflow.triggers)
@@ -245,14 +238,39 @@ def run_workflow(
             raise
 
 
-def job_arguments(workflow: Workflow, job: Job, run_id: str) -> list[str]:
-    """A job's command line as Glue makes it inside a workflow."""
-    named = {
-        "--JOB_NAME": job.name,
-        **job.arguments,
-        "--WORKFLOW_NAME": workflow.name,
-        "--WORKFLOW_RUN_ID": run_id,
-    }
+def run_on_demand(job: Job, logs: Path, launcher: Launcher, observer: Observer) -> JobRun:
+    """Run one job by itself; ``logs`` gets a folder for it, named as in `run_workflow`."""
+    folder = logs / f"jr_{_unique()}"
+    folder.mkdir(parents=True)
+    try:
+        return _run_job(job, job_arguments(job), folder, launcher, observer)
+    except BaseException:
+        launcher.stop()
+        raise
+
+
+def _unique() -> str:
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}_{secrets.token_hex(4)}"
+
+
+def _run_job(
+    job: Job, arguments: Sequence[str], folder: Path, launcher: Launcher, observer: Observer
+) -> JobRun:
+    started = time.monotonic()
+    log = JobLog(job.name, folder / f"{job.name}.log", observer)
+    observer.started(job.name)
+    state, reason = launcher.launch(job, arguments, log)
+    seconds = time.monotonic() - started
+    run = JobRun(job.name, state, seconds, log.events, log.path, reason)
+    observer.ended(run)
+    return run
+
+
+def job_arguments(job: Job, workflow: Workflow | None = None, run_id: str = "") -> list[str]:
+    """A job's command line as Glue makes it, by itself or inside a workflow's run."""
+    named = {"--JOB_NAME": job.name, **job.arguments}
+    if workflow:
+        named |= {"--WORKFLOW_NAME": workflow.name, "--WORKFLOW_RUN_ID": run_id}
     return [word for name, value in named.items() for word in (name, value)]
 
 

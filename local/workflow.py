@@ -23,12 +23,21 @@ class WorkflowError(ValueError):
 
 @dataclass(frozen=True)
 class Job:
-    """One job: its script, how long it may take, and its arguments."""
+    """One job.
+
+    Attributes:
+        name: As in the definition.
+        script: The script's name.
+        timeout_minutes: How long it may take.
+        arguments: What its command line says.
+        on_demand: Whether it is started by itself, and by no trigger.
+    """
 
     name: str
     script: str
     timeout_minutes: float
     arguments: Mapping[str, str]
+    on_demand: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,7 +69,7 @@ class Trigger:
 
 @dataclass(frozen=True)
 class Workflow:
-    """A whole workflow; `jobs` stand in an order in which they could run."""
+    """A whole workflow; `jobs` stand in an order in which they could run, on-demand ones last."""
 
     name: str
     jobs: Mapping[str, Job]
@@ -132,7 +141,13 @@ def workflow_of(content: Mapping[str, Any]) -> Workflow:
             or be started twice.
     """
     jobs = {
-        name: Job(name, job["script"], float(job["timeout_minutes"]), dict(job["arguments"]))
+        name: Job(
+            name,
+            job["script"],
+            float(job["timeout_minutes"]),
+            dict(job["arguments"]),
+            job.get("on_demand", False),
+        )
         for name, job in content["jobs"].items()
     }
     triggers = tuple(_trigger(name, trigger) for name, trigger in content["triggers"].items())
@@ -171,8 +186,8 @@ def _trigger(name: str, content: Mapping[str, Any]) -> Trigger:
     return Trigger(name, logical, conditions, tuple(action["job"] for action in content["actions"]))
 
 
-def _order(jobs: Iterable[str], triggers: Iterable[Trigger]) -> list[str]:
-    """The jobs in an order in which triggers could start them."""
+def _order(jobs: Mapping[str, Job], triggers: Iterable[Trigger]) -> list[str]:
+    """The jobs in an order in which triggers could start them, then those on demand."""
     waiting = list(triggers)
     if not any(trigger.is_start for trigger in waiting):
         raise WorkflowError(f"expected a trigger of type {' or '.join(START_TYPES)}, found none")
@@ -188,7 +203,11 @@ def _order(jobs: Iterable[str], triggers: Iterable[Trigger]) -> list[str]:
     twice = sorted({job for job in order if order.count(job) > 1})
     if twice:
         raise WorkflowError(f"expected one trigger to start job {twice[0]}, found several")
-    never = sorted(set(jobs) - set(order))
+    on_demand = [name for name, job in jobs.items() if job.on_demand]
+    both = sorted(set(on_demand) & set(order))
+    if both:
+        raise WorkflowError(f"expected no trigger to start job {both[0]}, on demand, found one")
+    never = sorted(set(jobs) - set(order) - set(on_demand))
     if never:
         raise WorkflowError(f"expected a trigger to start job {never[0]}, found none")
-    return order
+    return order + on_demand

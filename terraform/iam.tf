@@ -11,6 +11,7 @@ locals {
     extract   = { reads = ["raw"], writes = ["raw"], registers = ["raw"] }
     transform = { reads = ["raw", "processed"], writes = ["processed"], registers = ["processed"] }
     load      = { reads = ["processed"], writes = [], registers = [] }
+    reconcile = { reads = ["raw", "processed"], writes = [], registers = [] }
   }
 
   zone_arns     = { for zone in keys(local.zones) : zone => aws_s3_bucket.this[zone].arn }

@@ -52,7 +52,7 @@ locals {
       threshold   = 1
       missing     = "notBreaching"
     } if length(access.registers) > 0 },
-    { for job in keys(local.workflow.jobs) : "duration-${job}" => {
+    { for job, it in local.workflow.jobs : "duration-${job}" => {
       description = "${job} takes ${var.alarms.duration_minutes} minutes or more: the next start may be dropped"
       metric      = "BatchSeconds"
       job         = job
@@ -60,7 +60,7 @@ locals {
       period      = 300
       threshold   = var.alarms.duration_minutes * 60
       missing     = "notBreaching"
-    } },
+    } if !try(it.on_demand, false) },
   )
 }
 

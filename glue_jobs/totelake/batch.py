@@ -24,7 +24,7 @@ from typing import Any
 
 from totelake import __version__
 from totelake.errors import ConflictError, LakeError
-from totelake.lake import DataFile, Zone, to_json
+from totelake.lake import DataFile, Zone, to_json, written_as
 
 MANIFEST_VERSION = 1
 MANIFESTS, ATTEMPTS = "_batches", "_attempts"
@@ -392,6 +392,7 @@ def sweep(raw: Zone, tables: list[str]) -> list[str]:
     Returns:
         Ids of the attempts that were swept.
     """
+    remove_hidden(raw)
     names = (_ID_NAME.fullmatch(name) for name in raw.names(ATTEMPTS))
     announced = [match[1] for match in names if match]
     if not announced:
@@ -408,6 +409,21 @@ def sweep(raw: Zone, tables: list[str]) -> list[str]:
             abandon(raw, Attempt(batch, number, utc_now()), tables)
             swept.append(batch)
     return swept
+
+
+def remove_hidden(zone: Zone) -> None:
+    """Remove manifests and announcements that dead runs left half written on a disk.
+
+    One whose name is taken can never get it. An announcement may go at any time: whoever is
+    about to make it finds its id taken and announces the next.
+    """
+    manifests = zone.names(MANIFESTS)
+    for name in manifests:
+        if written_as(name) in manifests:
+            zone.remove(MANIFESTS, name)
+    for name in zone.names(ATTEMPTS):
+        if written_as(name):
+            zone.remove(ATTEMPTS, name)
 
 
 def remove_strays(processed: Zone, batch: str, entries: dict[str, TableEntry]) -> list[str]:

@@ -43,3 +43,7 @@ class WarehouseError(TotelakeError):
 
 class CatalogError(TotelakeError):
     """The Data Catalog refused a partition."""
+
+
+class ReconcileError(TotelakeError):
+    """Two places that should hold the same do not."""

@@ -9,9 +9,11 @@ same rows again replaces the same files.
 import io
 import json
 import os
+import re
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
@@ -34,6 +36,7 @@ ROW_GROUP_BYTES = 128 * 1024 * 1024
 FEW_ROWS = 10_000
 # No PostgreSQL text can hold it, so no value is ever taken for a null by mistake.
 _NO_VALUE = "\u0000"
+_HIDDEN = re.compile(r"\.(.+)\.[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)
@@ -116,8 +119,20 @@ def write_object(
     if not isinstance(filesystem, LocalFileSystem):
         filesystem.pipe_file(path, content, mode="create" if only_if_absent else "overwrite")
         return
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    while True:
+        try:
+            _write_file(path, content, only_if_absent)
+        except FileNotFoundError:
+            # Another run took the hidden file for one that a dead run left.
+            if only_if_absent:
+                raise FileExistsError(path) from None
+        else:
+            return
+
+
+def _write_file(path: str, content: bytes, only_if_absent: bool) -> None:
     folder, name = os.path.split(path)
-    os.makedirs(folder, exist_ok=True)
     hidden = os.path.join(folder, f".{name}.{uuid.uuid4().hex}")
     try:
         with open(hidden, "xb") as file:
@@ -129,8 +144,14 @@ def write_object(
         else:
             os.replace(hidden, path)
     finally:
-        if os.path.lexists(hidden):
+        with suppress(FileNotFoundError):
             os.unlink(hidden)
+
+
+def written_as(name: str) -> str | None:
+    """What a hidden file was to be called, which a run left that died while it wrote one."""
+    match = _HIDDEN.fullmatch(name)
+    return match[1] if match else None
 
 
 class _FileWriter(Protocol):

@@ -216,7 +216,9 @@ def test_the_workflow_starts_each_job_once_and_in_order() -> None:
         for action in trigger["actions"]
     }
     assert started == {"extract": [], "transform": ["extract"], "load": ["transform"]}
-    assert list(started) == list(WORKFLOW["jobs"])
+    on_demand = [name for name, job in WORKFLOW["jobs"].items() if job.get("on_demand")]
+    assert on_demand == ["reconcile"]
+    assert [*started, *on_demand] == list(WORKFLOW["jobs"])
     actions = [a for trigger in WORKFLOW["triggers"].values() for a in trigger["actions"]]
     assert len(actions) == len(started)
     states = [c["state"] for t in WORKFLOW["triggers"].values() for c in t.get("conditions", [])]
@@ -280,9 +282,9 @@ def test_no_job_prints_or_shows_rows() -> None:
 
 
 def test_rows_stay_with_the_executors() -> None:
-    """Guards against data on the driver: what is collected there are files and counts."""
+    """Guards against data on the driver: files and counts are collected there, and a few keys."""
     collecting = (".collect", ".toPandas", ".take", ".head", ".toArrow", "._collect_as_arrow")
-    assert callers_of(*collecting) == {"totelake/lake.py"}
+    assert callers_of(*collecting) == {"totelake/lake.py", "totelake/reconcile.py"}
     assert callers_of(".toLocalIterator") == {"totelake/processed.py"}
 
 

@@ -4,7 +4,7 @@ import io
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,13 @@ from pyspark.sql import DataFrame, SparkSession
 
 import extract
 import load
+import reconcile
 import transform
 from local.aws import Aws
 from local.postgres import PostgresServer, connect
 from totelake import batch, lake, runtime
 from totelake.batch import Manifest
+from totelake.errors import ReconcileError
 from totelake.lake import Zone
 from totelake.notes import NOTES
 from totelake.tables import SOURCE
@@ -27,6 +29,18 @@ from totelake.tables import SOURCE
 HERE = Path(__file__).parent
 SCHEMA = HERE.parent.parent / "local" / "totesys" / "schema.sql"
 Event = dict[str, Any]
+MAINS = {
+    "extract": extract.main,
+    "transform": transform.main,
+    "load": load.main,
+    "reconcile": reconcile.main,
+}
+ARGUMENTS = {
+    "extract": ("source_secret", "raw_zone", "raw_format"),
+    "transform": ("raw_zone", "processed_zone"),
+    "load": ("processed_zone", "warehouse_secret"),
+    "reconcile": ("source_secret", "raw_zone", "processed_zone", "warehouse_secret"),
+}
 
 
 @dataclass
@@ -62,32 +76,51 @@ class Pipeline:
         self.aws.create_secret(name, content)
         return name
 
+    def words(self, job: str) -> list[str]:
+        """A job's arguments, with secrets of their own."""
+        values = {
+            "source_secret": lambda: self.secret(f"{self.name}_source"),
+            "warehouse_secret": lambda: self.secret(f"{self.name}_warehouse"),
+            "raw_zone": lambda: self.raw.uri,
+            "processed_zone": lambda: self.processed.uri,
+            "raw_format": lambda: self.raw_format,
+        }
+        return [word for name in ARGUMENTS[job] for word in (f"--{name}", values[name]())]
+
     def extract(self, *more: str, secret: str | None = None) -> list[Event]:
         """Run extract; its log."""
-        words = ["--source_secret", secret or self.secret(f"{self.name}_source")]
-        words += ["--raw_zone", self.raw.uri, "--raw_format", self.raw_format, *more]
-        return self._run(extract.main, words)
+        return self._run("extract", *more, source_secret=secret)
 
     def transform(self, *more: str) -> list[Event]:
         """Run transform; its log."""
-        zones = ["--raw_zone", self.raw.uri, "--processed_zone", self.processed.uri]
-        return self._run(transform.main, [*zones, *more])
+        return self._run("transform", *more)
 
     def load(self, secret: str | None = None) -> list[Event]:
         """Run load; its log."""
-        words = ["--processed_zone", self.processed.uri]
-        words += ["--warehouse_secret", secret or self.secret(f"{self.name}_warehouse")]
-        return self._run(load.main, words)
+        return self._run("load", warehouse_secret=secret)
+
+    def reconcile(self) -> dict[str, Event]:
+        """Run reconcile; its report on each table."""
+        before = len(self.lines)
+        # That they differ is in the reports.
+        with suppress(ReconcileError):
+            self._run("reconcile")
+        events = map(json.loads, self.lines[before:])
+        return {event["table"]: event for event in events if event["event"] == "reconciled"}
 
     def run(self) -> list[Event]:
         """Run all three; their log."""
         return self.extract() + self.transform() + self.load()
 
-    def _run(self, main: Callable[[list[str]], None], words: list[str]) -> list[Event]:
+    def _run(self, job: str, *more: str, **given: str | None) -> list[Event]:
+        words = [*self.words(job), *more]
+        for name, value in given.items():
+            if value is not None:
+                words[words.index(f"--{name}") + 1] = value
         output = io.StringIO()
         try:
             with redirect_stdout(output):
-                main(["job.py", "--JOB_NAME", self.name, *words])
+                MAINS[job](["job.py", "--JOB_NAME", self.name, *words])
         finally:
             self.lines += output.getvalue().splitlines()
         return [json.loads(line) for line in output.getvalue().splitlines()]

@@ -12,10 +12,11 @@ from local import run as module
 from local.aws import Aws
 from local.databases import AccessError
 from local.progress import Progress, closing_table, remarks, seconds_table
-from local.report import Added, TableReport
+from local.report import Added
 from local.run import job_environment, run
 from local.runner import JobRun, WorkflowRun
 from local.settings import read_settings
+from totelake.reconcile import Report
 
 URL = "postgresql://reader:hunter2@127.0.0.1:1/totesys"
 
@@ -96,10 +97,14 @@ def test_the_closing_table_fits_a_terminal_and_shows_where_it_does_not_agree(
     console: Console, output: io.StringIO
 ) -> None:
     reports = [
-        TableReport("dim_date", 1, 1, 1, None, 1, 0, ()),
-        TableReport("dim_design", 473, 473, 473, None, 0, 0, ()),
-        TableReport("fact_sales_order", 11_187, 11_187, 11_186, 11_211, 2, 1, ("one row less",)),
-    ]
+        Report("dim_date", None, None, 1, 1, None),
+        Report("dim_design", 473, 473, 473, 473, None, rejected=1),
+        Report(
+            "fact_sales_order", 11_187, 11_187, 11_187, 11_186, 11_211,
+            in_flight=3, not_loaded=4, deleted=5, held=1, differences=("one row less",),
+        ),
+        Report("department", 8, 8, None, None, None),
+    ]  # fmt: skip
     added = [
         {"dim_date": Added(1, 0), "dim_design": Added(424, 0), "fact_sales_order": Added(9845, 0)},
         {"dim_date": Added(0, 0), "dim_design": Added(49, 28), "fact_sales_order": Added(0, 24)},
@@ -109,14 +114,15 @@ def test_the_closing_table_fits_a_terminal_and_shows_where_it_does_not_agree(
 
     lines = output.getvalue().splitlines()
     assert max(len(line.rstrip()) for line in lines) <= 80
-    assert lines[1].split() == ["dim_date", "1", "1", "1", "+1", "-", "✓*"]
-    assert lines[2].split() == ["dim_design", "473", "473", "473", "+424", "+49", "~28", "✓"]
+    assert lines[1].split() == ["dim_date", "1", "1", "+1", "-", "✓"]
+    assert lines[2].split() == ["dim_design", "473", "473", "473", "+424", "+49", "~28", "✓*"]
     facts = ["fact_sales_order", "11,187", "11,187", "11,186", "11,211", "+9,845", "~24", "✗"]
     assert lines[3].split() == facts
-    _, difference, rejected, held = remarks(reports)
+    assert lines[4].split() == ["department", "8", "8", "✓"]
+    rejected, difference, *told = remarks(reports)
+    assert "dim_design: 1 rejected" in rejected
     assert difference == "fact_sales_order: one row less"
-    assert "2 rejected" in rejected
-    assert "1 held" in held
+    assert [line.split(": ")[1][0] for line in told] == ["3", "4", "5", "1"]
 
 
 def test_the_seconds_of_each_stage(console: Console, output: io.StringIO) -> None:

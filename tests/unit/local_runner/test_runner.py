@@ -23,6 +23,7 @@ from local.runner import (
     WorkflowRun,
     exclusive,
     job_arguments,
+    run_on_demand,
     run_workflow,
 )
 from local.workflow import Job, Trigger, Workflow
@@ -225,13 +226,24 @@ def test_each_job_is_a_process_of_its_own_with_the_arguments_of_glue(bench: Benc
     assert run.run_id.startswith("wr_")
 
 
+def test_a_job_on_demand_is_run_by_itself(bench: Bench) -> None:
+    bench.script("a", "import sys, json\nprint(json.dumps({'event': 'am', 'am': sys.argv[1:]}))")
+    job = workflow(["a"], [start("a")]).jobs["a"]
+
+    run = run_on_demand(job, bench.folder / "logs", bench.launcher, Recorder())
+
+    assert run.state == "SUCCEEDED"
+    assert run.events[0]["am"] == ["--JOB_NAME", "a", "--zone", "z"]
+    assert run.log.parent.name.startswith("jr_")
+
+
 def test_what_the_environment_holds_is_in_no_log_and_no_argument(bench: Bench) -> None:
     bench.script("a", "import os\nassert os.environ['PASSWORD']\nraise SystemExit('bad')")
     definition = workflow(["a"], [start("a")])
 
     bench.run(definition)
 
-    assert SECRET not in " ".join(job_arguments(definition, definition.jobs["a"], "wr_1"))
+    assert SECRET not in " ".join(job_arguments(definition.jobs["a"], definition, "wr_1"))
     files = [path for path in bench.folder.rglob("*") if path.is_file()]
     assert any(path.suffix == ".log" for path in files)
     assert not any(SECRET in path.read_text() for path in files)

@@ -101,6 +101,21 @@ def test_a_trigger_that_says_nothing_useful(
         load_workflow(path, {"zone": ""})
 
 
+def test_a_job_on_demand_is_started_by_no_trigger(path: Path) -> None:
+    content = definition()
+    content["jobs"]["a"] |= {"on_demand": True}
+    path.write_text(json.dumps(content))
+    with pytest.raises(WorkflowError, match="expected no trigger to start job a, on demand"):
+        load_workflow(path, {"zone": ""})
+    content = definition()
+    content["jobs"] = {"c": {**content["jobs"]["a"], "on_demand": True}, **content["jobs"]}
+    path.write_text(json.dumps(content))
+
+    workflow = load_workflow(path, {"zone": ""})
+
+    assert list(workflow.jobs) == ["a", "b", "c"]
+
+
 def test_text_that_is_no_json(path: Path) -> None:
     path.write_text("{,}")
 
@@ -125,4 +140,4 @@ def test_the_definition_that_is_deployed_is_sound() -> None:
 
     workflow = load_workflow(ROOT / "glue_jobs" / "workflow.json", values)
 
-    assert list(workflow.jobs) == ["extract", "transform", "load"]
+    assert list(workflow.jobs) == ["extract", "transform", "load", "reconcile"]
