@@ -118,7 +118,10 @@ def test_a_change_that_extract_would_miss_is_wrong(
     pipeline.run()
     late = "UPDATE sales_order SET units_sold = 3 WHERE sales_order_id = 2"
     pipeline.source.run(late)
-    monkeypatch.setattr("totelake.source.changed_since", lambda alias, _: f"{alias}.ctid IS NULL")
+    for module in ("places", "source_sql"):
+        monkeypatch.setattr(
+            f"totelake.{module}.changed_condition", lambda alias, *_: f"{alias}.ctid IS NULL"
+        )
     found = pipeline.reconcile()
     assert differences(found) == {
         "fact_sales_order": [
