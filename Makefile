@@ -37,6 +37,11 @@ run: $(INSTALLED) ## Source to lake to warehouse, then a month of business, then
 #                     once, on databases that are there already; [?sslmode=disable]
 	@$(PYTHON) -m local.run # what is said to make reaches it by the environment
 
+.PHONY: rehearse
+rehearse: $(INSTALLED) ## The deployment on a simulated AWS: run, crawled, queried, compared
+#  SEED=7 SIZE=1      other data, twenty times as many
+	@$(PYTHON) -m local.rehearsal
+
 .PHONY: query
 query: $(INSTALLED) ## One query in Athena's SQL on the lake: SQL="select …" or NAME=best_designs
 #  TO=rows.csv        into a file, .csv or .parquet; a $ in SQL is written $$
