@@ -85,7 +85,7 @@ soak: $(INSTALLED) ## Kill each job at each of its effects; histories at random,
 	@$(PYTHON) -m pytest -s tests/soak
 
 .PHONY: test-all
-test-all: $(INSTALLED) tf-ready ## These and the slow ones: network and warehouse on a simulated AWS
+test-all: $(INSTALLED) tf-ready ## These and the slow ones: network, warehouse, rehearsal
 	@$(PYTHON) -m pytest --cov --cov-fail-under=90 --durations=10 -m ''
 
 .PHONY: check
