@@ -24,9 +24,11 @@ from local.runner import (
     STOPPED,
     SUCCEEDED,
     JobLog,
+    JobRun,
     Observer,
     Processes,
     WorkflowRun,
+    run_on_demand,
     run_workflow,
 )
 from local.workflow import CONDITIONAL, Job, Workflow, WorkflowError, workflow_of
@@ -87,6 +89,16 @@ class LocalGlue:
         finally:
             with self._lock:
                 self._active[name] -= 1
+
+    def run_job(self, name: str, observer: Observer) -> JobRun:
+        """Run one job by itself, to its end."""
+        logs = self._folder / "logs"
+        jobs: dict[str, dict[str, Any]] = {}
+        node = jobs[_add_node(self._clients.glue, jobs, {"JobName": name})]
+        job = Job(name, node["script"], node["timeout_minutes"], node["arguments"])
+        crawls = Crawls(self._clients, self._records, observer, logs, self._bucket)
+        nodes = _Nodes(self._clients, self._environment, self._folder, crawls, self._records)
+        return run_on_demand(job, logs, nodes, observer)
 
     def _run(self, workflow: Workflow, observer: Observer) -> WorkflowRun:
         name, logs = workflow.name, self._folder / "logs"

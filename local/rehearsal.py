@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import fsspec
 from rich.console import Console
 from rich.markup import escape
 
@@ -29,14 +30,15 @@ from local.glue_records import MotoRecords
 from local.java import JavaError, jdbc_driver, s3a_jars
 from local.moto_process import MotoError, running_moto
 from local.postgres import PostgresError, PostgresServer, remove
-from local.progress import Progress, closing_table, seconds_table
+from local.progress import Progress, closing_table, remarks, seconds_table
 from local.rehearsal_checks import Check, checked
-from local.report import Added, TableReport, added, mark
+from local.report import Added, added, mark, reconciled
 from local.run import CACHE, interrupt, job_environment, short
-from local.runner import BusyError, JobRun, WorkflowRun, exclusive
+from local.runner import BusyError, JobRun, Observer, WorkflowRun, exclusive
 from local.settings import STATE, SettingsError, parse_url, read_settings, secret
 from local.spark import s3a_settings, write_settings
 from local.workflow import WorkflowError
+from totelake.reconcile import Report
 
 FOLDER = STATE / "rehearsal"
 ENVIRONMENT = "rehearse"
@@ -103,6 +105,26 @@ class Stage:
         crawls = [run for run in graph.runs if run.job not in done.jobs]
         with open_connection("warehouse", self.databases.warehouse) as warehouse:
             return Result(done, crawls, added(warehouse, before, mark(warehouse)))
+
+    def reconcile(self, observer: Observer) -> list[Report]:
+        """Have the deployed job compare every row of source, lake and warehouse.
+
+        Raises:
+            RehearsalError: If it could not.
+        """
+        run = self.glue.run_job(self.deployment.jobs["reconcile"], observer)
+        reports = reconciled(run.events)
+        if not reports:
+            raise RehearsalError(f"{run.job} ended as {run.state}: {run.reason}")
+        return reports
+
+    def copy_lake(self) -> Path:
+        """Copy the lake to the disk, where it outlives its account; return the folder."""
+        copy = self.folder / "lake"
+        for zone, uri in self.deployment.zones.items():
+            filesystem, root = fsspec.core.url_to_fs(uri, use_listings_cache=False)
+            filesystem.get(f"{root}/", f"{copy / zone}/", recursive=True)
+        return copy
 
 
 def client(service: str) -> Any:
@@ -215,10 +237,10 @@ def rehearse(simulation: Simulation, console: Console) -> int:
             spoil(stage.databases)
         results.append(_run(stage, console))
         progress.headline("Source, lake, warehouse and catalogue")
-        with progress.step("compared"):
-            reports, checks = checked(
-                client, stage.deployment, stage.databases, stage.folder / "lake"
-            )
+        reports = stage.reconcile(progress)
+        with progress.step("objects, catalogue"):
+            checks = checked(client, stage.deployment, reports)
+            stage.copy_lake()
     _show(console, results, reports, checks)
     whole = not any(report.differences for report in reports)
     return 0 if whole and not any(check.problems for check in checks) else 1
@@ -249,15 +271,17 @@ def _run(stage: Stage, console: Console) -> Result:
 
 
 def _show(
-    console: Console, results: list[Result], reports: list[TableReport], checks: list[Check]
+    console: Console, results: list[Result], reports: list[Report], checks: list[Check]
 ) -> None:
     console.print()
     console.print(closing_table(reports, [result.added for result in results]))
     console.print()
     console.print(seconds_table([result.workflow for result in results]))
     console.print()
+    for remark in remarks(reports):
+        console.print(f"  {escape(remark)}", soft_wrap=True)
     differing = [report.table for report in reports if report.differences]
-    agree = Check("source = lake = warehouse, in all rows but those rejected (*)", differing)
+    agree = Check("source = lake = warehouse, in all rows but those set aside (*)", differing)
     for check in (agree, *checks):
         mark_ = "[red]✗[/]" if check.problems else "[green]✓[/]"
         console.print(f"{mark_} {escape(check.what)}", soft_wrap=True)

@@ -4,23 +4,18 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-
-import fsspec
 
 from local.athena import LocalAthena
 from local.athena_types import SqlError
 from local.data_catalog import PROCESSED, RAW
-from local.databases import Databases, open_connection
 from local.deployed import Client, Deployment
 from local.glue_tables import partitions_of, tables_of
-from local.processed_zone import ProcessedZone
-from local.report import TableReport, compare
 from totelake.batch import ATTEMPTS, MANIFESTS, Manifest, newest_processed, newest_raw
 from totelake.catalog import filled
 from totelake.lake import Zone
 from totelake.notes import NOTES
+from totelake.reconcile import Report
 
 _VIEW = "VIRTUAL_VIEW"
 
@@ -33,27 +28,15 @@ class Check:
     problems: Sequence[str] = ()
 
 
-def checked(
-    client: Client, deployment: Deployment, databases: Databases, copy: Path
-) -> tuple[list[TableReport], list[Check]]:
-    """Compare the rows of source, lake and warehouse, and check all else.
+def checked(client: Client, deployment: Deployment, reports: Sequence[Report]) -> list[Check]:
+    """Check all but the rows, which the job reconcile has compared.
 
     Args:
         client: Gives a client of boto3 for a service.
         deployment: What is where.
-        databases: Source and warehouse.
-        copy: Gets a copy of the lake.
+        reports: What reconcile found.
     """
-    for zone, uri in deployment.zones.items():
-        filesystem, root = fsspec.core.url_to_fs(uri, use_listings_cache=False)
-        filesystem.get(f"{root}/", f"{copy / zone}/", recursive=True)
-    with (
-        open_connection("source", databases.source) as source,
-        open_connection("warehouse", databases.warehouse) as warehouse,
-        closing(ProcessedZone(copy / PROCESSED)) as processed,
-    ):
-        reports = compare(source, warehouse, processed)
-    return reports, [
+    return [
         objects(client("s3"), deployment.buckets[RAW], deployment.buckets[PROCESSED]),
         registered(client("glue"), deployment),
         *queries(client, deployment, reports),
@@ -125,9 +108,7 @@ def _named(manifests: Iterable[Manifest], uri: str) -> dict[tuple[str, str], str
     }
 
 
-def queries(
-    client: Client, deployment: Deployment, reports: Sequence[TableReport]
-) -> Iterable[Check]:
+def queries(client: Client, deployment: Deployment, reports: Sequence[Report]) -> Iterable[Check]:
     """The deployed views give the lake's current rows, the deployed named queries run."""
     expected = {f"current_{report.table}": report.lake for report in reports}
     glue, athena = client("glue"), client("athena")
