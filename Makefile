@@ -37,6 +37,11 @@ run: $(INSTALLED) ## Source to lake to warehouse, then a month of business, then
 #                     once, on databases that are there already; [?sslmode=disable]
 	@$(PYTHON) -m local.run # what is said to make reaches it by the environment
 
+.PHONY: rehearse
+rehearse: $(INSTALLED) ## The deployment on a simulated AWS: run, crawled, queried, compared
+#  SEED=7 SIZE=1      other data, twenty times as many
+	@$(PYTHON) -m local.rehearsal
+
 .PHONY: query
 query: $(INSTALLED) ## One query in Athena's SQL on the lake: SQL="select …" or NAME=best_designs
 #  TO=rows.csv        into a file, .csv or .parquet; a $ in SQL is written $$
@@ -80,7 +85,7 @@ soak: $(INSTALLED) ## Kill each job at each of its effects; histories at random,
 	@$(PYTHON) -m pytest -s tests/soak
 
 .PHONY: test-all
-test-all: $(INSTALLED) tf-ready ## These and the slow ones: network and warehouse on a simulated AWS
+test-all: $(INSTALLED) tf-ready ## These and the slow ones: network, warehouse, rehearsal
 	@$(PYTHON) -m pytest --cov --cov-fail-under=90 --durations=10 -m ''
 
 .PHONY: check

@@ -5,36 +5,36 @@ library are fetched from S3, its arguments are its defaults and what the trigger
 the one of this package. A failure is sent to EventBridge in the words of AWS.
 
 What is not AWS here: workers and their sizes, roles and networks mean nothing; wheels are not
-installed, Python has them already; no schedule fires by itself, a run is started; the API is not
-told how runs went (moto keeps them as they began), the caller is.
+installed, Python has them already; no schedule fires by itself, a run is started. How runs went is
+told to the API where it can be told (`glue_records.py`), and to the caller.
 """
 
-import json
 import shlex
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 import fsspec
 
-from local.crawler import crawl
-from local.crawler_definition import CrawlerError, definition_of
+from local.glue_crawls import CRAWLER, Clients, Crawls, failure_event
+from local.glue_records import COMPLETED, NoRecords, Records
 from local.runner import (
-    FAILED,
     STOPPED,
     SUCCEEDED,
     JobLog,
+    JobRun,
     Observer,
     Processes,
     WorkflowRun,
+    run_on_demand,
     run_workflow,
 )
 from local.workflow import CONDITIONAL, Job, Workflow, WorkflowError, workflow_of
 
-# A crawler is a node of the graph as a job is; no job's script is called so.
-CRAWLER = "crawler:"
+__all__ = ["CRAWLER", "Clients", "LocalGlue", "failure_event", "own_arguments", "read_workflow"]
+
 # What Glue itself reads of a job's arguments, and the script does not need.
 _OF_GLUE = (
     "--conf", "--extra-py-files", "--additional-python-modules",
@@ -42,14 +42,6 @@ _OF_GLUE = (
     "--enable-observability-metrics", "--enable-job-insights",
     "--custom-logGroup-prefix", "--TempDir",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Clients:
-    """Clients of boto3 for the APIs that are used."""
-
-    glue: Any
-    events: Any
 
 
 class LocalGlue:
@@ -60,15 +52,22 @@ class LocalGlue:
         environment: The jobs' whole environment, without what Glue adds.
         folder: For logs, and for the code while it runs.
         bucket: For a lake in files, the folder that stands for its bucket.
+        records: Keeps how runs went.
     """
 
     def __init__(
-        self, clients: Clients, environment: Mapping[str, str], folder: Path, bucket: str = ""
+        self,
+        clients: Clients,
+        environment: Mapping[str, str],
+        folder: Path,
+        bucket: str = "",
+        records: Records | None = None,
     ) -> None:
         self._clients = clients
         self._environment = environment
         self._folder = folder
         self._bucket = bucket
+        self._records = records or NoRecords()
         self._lock = Lock()
         self._active: dict[str, int] = {}
 
@@ -86,12 +85,35 @@ class LocalGlue:
                 return None  # dropped, as AWS does: not queued, not an error
             self._active[name] = self._active.get(name, 0) + 1
         try:
-            run_id = glue.start_workflow_run(Name=name)["RunId"]
-            launcher = _Nodes(self._clients, self._environment, self._folder, self._bucket)
-            return run_workflow(workflow, self._folder / "logs", launcher, observer, run_id)
+            return self._run(workflow, observer)
         finally:
             with self._lock:
                 self._active[name] -= 1
+
+    def run_job(self, name: str, observer: Observer) -> JobRun:
+        """Run one job by itself, to its end."""
+        logs = self._folder / "logs"
+        jobs: dict[str, dict[str, Any]] = {}
+        node = jobs[_add_node(self._clients.glue, jobs, {"JobName": name})]
+        job = Job(name, node["script"], node["timeout_minutes"], node["arguments"])
+        crawls = Crawls(self._clients, self._records, observer, logs, self._bucket)
+        nodes = _Nodes(self._clients, self._environment, self._folder, crawls, self._records)
+        return run_on_demand(job, logs, nodes, observer)
+
+    def _run(self, workflow: Workflow, observer: Observer) -> WorkflowRun:
+        name, logs = workflow.name, self._folder / "logs"
+        run_id = self._clients.glue.start_workflow_run(Name=name)["RunId"]
+        crawls = Crawls(self._clients, self._records, observer, logs / run_id, self._bucket)
+        nodes = _Nodes(self._clients, self._environment, self._folder, crawls, self._records)
+        try:
+            with crawls:
+                run = run_workflow(workflow, logs, nodes, observer, run_id)
+        except BaseException:
+            self._records.workflow_ended(name, run_id, STOPPED, [])
+            raise
+        states = [node.state for node in run.jobs.values()]
+        self._records.workflow_ended(name, run_id, COMPLETED, states)  # whatever the nodes did
+        return run
 
 
 def read_workflow(glue: Any, name: str) -> Workflow:
@@ -145,12 +167,18 @@ class _Nodes:
     """Launches the nodes of one run."""
 
     def __init__(
-        self, clients: Clients, environment: Mapping[str, str], folder: Path, bucket: str
+        self,
+        clients: Clients,
+        environment: Mapping[str, str],
+        folder: Path,
+        crawls: Crawls,
+        records: Records,
     ) -> None:
         self._clients = clients
         self._environment = environment
         self._folder = folder
-        self._bucket = bucket
+        self._crawls = crawls
+        self._records = records
         self._lock = Lock()
         self._running: list[Processes] = []
         self._stopped = False
@@ -158,11 +186,17 @@ class _Nodes:
     def launch(self, job: Job, arguments: Sequence[str], log: JobLog) -> tuple[str, str]:
         """Run a job or a crawler; return the state it ended in and, if it did not succeed, why."""
         if job.script == CRAWLER:
-            state, reason = self._crawl(job.name.removeprefix(CRAWLER), log)
+            state, reason = self._crawls.run(job.name.removeprefix(CRAWLER), log.path)
         else:
+            given = dict(zip(arguments[::2], arguments[1::2], strict=True))
+            run_id = self._records.job_began(job.name, given)
+            began = time.monotonic()
             state, reason = self._run(job, arguments, log)
+            seconds = time.monotonic() - began
+            self._records.job_ended(job.name, run_id, state, seconds, reason)
         if state not in (SUCCEEDED, STOPPED):
-            self._clients.events.put_events(Entries=[failure_event(job, state, reason)])
+            event = failure_event(job.name, state, reason)
+            self._clients.events.put_events(Entries=[event])
         return state, reason
 
     def stop(self) -> None:
@@ -172,17 +206,6 @@ class _Nodes:
             running = list(self._running)
         for processes in running:
             processes.stop()
-
-    def _crawl(self, name: str, log: JobLog) -> tuple[str, str]:
-        glue = self._clients.glue
-        try:
-            crawler = glue.get_crawler(Name=name)["Crawler"]
-            done = crawl(glue, definition_of(crawler), self._bucket)
-        except CrawlerError as error:
-            log.path.write_text(f"{error}\n", encoding="utf-8")
-            return FAILED, str(error)
-        log.path.write_text(f"{done}\n", encoding="utf-8")
-        return SUCCEEDED, ""
 
     def _run(self, job: Job, arguments: Sequence[str], log: JobLog) -> tuple[str, str]:
         code = self._folder / "code" / log.path.parent.name / job.name
@@ -218,21 +241,6 @@ def fetch(uri: str, folder: Path) -> str:
     with fsspec.open(uri, "rb") as source:
         target.write_bytes(source.read())
     return str(target)
-
-
-def failure_event(job: Job, state: str, reason: str) -> dict[str, str]:
-    """What AWS sends to EventBridge when a job or crawler did not succeed."""
-    if job.script == CRAWLER:
-        kind, name = "Crawler", {"crawlerName": job.name.removeprefix(CRAWLER)}
-        detail = {**name, "state": "Failed", "message": "Crawler Failed", "errorMessage": reason}
-    else:
-        kind = "Job"
-        detail = {"jobName": job.name, "severity": "ERROR", "state": state, "message": reason}
-    return {
-        "Source": "aws.glue",
-        "DetailType": f"Glue {kind} State Change",
-        "Detail": json.dumps(detail),
-    }
 
 
 def _list(value: str | None) -> list[str]:

@@ -24,6 +24,7 @@ class Graph:
         self._began: dict[str, float] = {}
         self._ended: dict[str, JobRun] = {}
         self._lock = Lock()
+        self._console = console
         self._live = Live(console=console, get_renderable=self.tree, refresh_per_second=4)
 
     def __enter__(self) -> Self:
@@ -37,6 +38,8 @@ class Graph:
         trace: TracebackType | None,
     ) -> None:
         self._live.stop()
+        if not self._console.is_terminal:
+            self._console.line()  # which a Live leaves out where nothing moves
 
     def started(self, job: str) -> None:
         """A node begins."""
@@ -51,6 +54,12 @@ class Graph:
         with self._lock:
             self._ended[run.job] = run
 
+    @property
+    def runs(self) -> list[JobRun]:
+        """What is over: jobs, and crawlers whoever started them."""
+        with self._lock:
+            return list(self._ended.values())
+
     def tree(self) -> Tree:
         """The graph as it is now; a node that waits for several stands below the first of them."""
         with self._lock:
@@ -58,6 +67,11 @@ class Graph:
             for trigger in self._workflow.triggers:
                 if trigger.is_start:
                     self._add(root, trigger)
+            outside = [node for node in self._began if node not in self._workflow.jobs]
+            if outside:
+                branch = root.add("[dim]started by jobs[/]")
+                for node in outside:
+                    branch.add(self._node(node))
             return root
 
     def _add(self, place: Tree, trigger: Trigger) -> None:

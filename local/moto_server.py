@@ -9,17 +9,29 @@ other means.
 """
 
 import json
-from collections.abc import Callable, Iterable
+import os
+import stat
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from threading import Thread
 from typing import Any
 
+from flask import request
 from moto.athena.models import AthenaBackend
 from moto.athena.responses import AthenaResponse
 from moto.cloudwatch.models import Alarm, CloudWatchBackend, MetricDatum, MetricDatumBase
 from moto.core.responses import ActionResult, BaseResponse, EmptyResult
 from moto.ec2.models.security_groups import SecurityGroupRule
 from moto.events.models import Rule
-from moto.glue.models import FakeConnection, FakeCrawler, FakeTrigger
+from moto.glue.models import (
+    FakeConnection,
+    FakeCrawl,
+    FakeCrawler,
+    FakeJobRun,
+    FakeTrigger,
+    FakeWorkflowRun,
+)
 from moto.glue.responses import GlueResponse
 from moto.glue.utils import Action, Predicate
 from moto.s3.models import FakeBucket, FakeDeleteMarker
@@ -35,6 +47,7 @@ def patch() -> None:
     _ignore_conditional_bucket_policies()
     _dispose_delete_markers()
     _update_glue()
+    _record_runs()
     _keep_connections()
     _change_athena()
     _deliver_events_to_topics()
@@ -56,7 +69,10 @@ def _answer_missing_actions() -> None:
 
 
 def _ignore_conditional_bucket_policies() -> None:
-    """Gap: a bucket policy's conditions are not evaluated, so "deny without TLS" denies all."""
+    """Gap: a bucket policy's conditions are not evaluated, so "deny without TLS" denies all.
+
+    Of the deployment's conditions, that manifests are only ever created is evaluated here.
+    """
     permission = FakeBucket.get_permission
 
     def get_permission(self: FakeBucket, action: str, resource: str) -> Any:
@@ -64,7 +80,11 @@ def _ignore_conditional_bucket_policies() -> None:
         if whole is None:
             return permission(self, action, resource)
         policy = json.loads(whole)
-        policy["Statement"] = [s for s in policy["Statement"] if not s.get("Condition")]
+        policy["Statement"] = [
+            {name: value for name, value in statement.items() if name != "Condition"}
+            for statement in policy["Statement"]
+            if _holds(statement.get("Condition"))
+        ]
         self.policy = json.dumps(policy).encode() if policy["Statement"] else None
         try:
             return permission(self, action, resource)
@@ -72,6 +92,17 @@ def _ignore_conditional_bucket_policies() -> None:
             self.policy = whole
 
     FakeBucket.get_permission = get_permission  # type: ignore[method-assign]
+
+
+def _holds(condition: Mapping[str, Any] | None) -> bool:
+    """Whether a statement holds for this request: it has no condition, or the one known here."""
+    created_only = {
+        "Null": {"s3:if-none-match": "true"},
+        "Bool": {"s3:ObjectCreationOperation": "true"},
+    }
+    return condition is None or (
+        condition == created_only and "If-None-Match" not in request.headers
+    )
 
 
 def _dispose_delete_markers() -> None:
@@ -112,6 +143,55 @@ def _update_glue() -> None:
         return ActionResult({"Trigger": trigger.as_dict()})
 
     _add(GlueResponse, update_job, update_crawler, update_trigger)
+
+
+def _record_runs() -> None:
+    """Gap: nothing runs, every job has succeeded at once, and a workflow never ends.
+
+    What does run them (`local.glue`) tells how they went, by an action that AWS does not have.
+    """
+
+    def record_run(self: GlueResponse) -> str:
+        given, backend = self.parameters, self.glue_backend
+        run: FakeJobRun | FakeWorkflowRun | FakeCrawl
+        if "Job" in given:
+            run = backend.get_job_run(given["Job"], given["RunId"])
+            run._transitions = []  # noqa: SLF001  its state is what it is told
+        elif "Workflow" in given:
+            run = backend.workflows[given["Workflow"]].get_run(given["RunId"])
+        else:
+            run = backend.get_crawler(given["Crawler"]).crawls[-1]
+        facts = dict(given["Facts"])
+        over = facts.get("CompletedOn")
+        facts["CompletedOn"] = over and datetime.fromtimestamp(over, UTC)
+        state = facts.get("JobRunState") or facts["Status"]
+        run.status = "COMPLETED" if isinstance(run, FakeCrawl) and state == "SUCCEEDED" else state
+        run.told = facts  # type: ignore[union-attr]
+        return "{}"
+
+    def overlay(kind: type[FakeJobRun] | type[FakeWorkflowRun]) -> None:
+        as_dict = kind.as_dict
+
+        def told(self: Any) -> dict[str, Any]:
+            whole = {**as_dict(self), **getattr(self, "told", {})}
+            return {name: value for name, value in whole.items() if value is not None}
+
+        kind.as_dict = told  # type: ignore[method-assign]
+
+    describe = FakeCrawler.as_dict
+
+    def as_dict(self: FakeCrawler) -> dict[str, Any]:
+        whole = describe(self)
+        if self.crawls:
+            told = getattr(self.crawls[-1], "told", {})
+            known = ("Status", "ErrorMessage")
+            whole["LastCrawl"] |= {name: told[name] for name in known if name in told}
+        return whole
+
+    overlay(FakeJobRun)
+    overlay(FakeWorkflowRun)
+    FakeCrawler.as_dict = as_dict  # type: ignore[method-assign]
+    _add(GlueResponse, record_run)
 
 
 def _keep_connections() -> None:
@@ -276,6 +356,14 @@ def _set(thing: Any, values: dict[str, Any]) -> None:
         setattr(thing, name, value)
 
 
+def _end_with_parent() -> None:
+    """End when standard input does: a parent that holds it open takes this server along."""
+    sys.stdin.buffer.read()
+    os._exit(0)
+
+
 if __name__ == "__main__":
+    if stat.S_ISFIFO(os.fstat(0).st_mode):
+        Thread(target=_end_with_parent, daemon=True).start()
     patch()
     main()

@@ -24,6 +24,10 @@ NOT_ON_GLUE = ("pg8000", "scramp", "asn1crypto")
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
+class PackageError(RuntimeError):
+    """The packages cannot be made."""
+
+
 def pins(requirements: str) -> list[str]:
     """The pinned requirement of each package that Glue lacks, from a requirements file's text.
 
@@ -65,14 +69,14 @@ def download(requirements: list[str], folder: Path) -> list[Path]:
     """Download the pure-Python wheels of pinned requirements, without their dependencies.
 
     Raises:
-        RuntimeError: If pip fails.
+        PackageError: If pip fails.
     """
     # Only wheels for any platform and any Python 3: what is built here runs on every Glue.
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
     command += ["--only-binary=:all:", "--platform=any", "--dest", str(folder), *requirements]
     result = subprocess.run(command, check=False, capture_output=True, text=True)  # nosec B603
     if result.returncode != 0:
-        raise RuntimeError(
+        raise PackageError(
             f"expected pip to download {', '.join(requirements)}, found: {result.stderr.strip()}"
         )
     return sorted(folder.glob("*.whl"))
@@ -84,18 +88,28 @@ def wheel_files(wheels: Iterable[Path], requirements: list[str]) -> list[tuple[s
     return [listing, *((f"wheels/{wheel.name}", wheel.read_bytes()) for wheel in wheels)]
 
 
+def build(into: Path) -> list[Path]:
+    """Write both packages into a folder; return them.
+
+    Raises:
+        PackageError: If the wheels cannot be downloaded.
+    """
+    library, wheels_zip = into / "totelake.zip", into / "totelake.gluewheels.zip"
+    requirements = pins((REPOSITORY / "requirements.txt").read_text())
+    write_zip(library, library_files(REPOSITORY / "glue_jobs"))
+    with tempfile.TemporaryDirectory() as folder:
+        wheels = download(requirements, Path(folder))
+        write_zip(wheels_zip, wheel_files(wheels, requirements))
+    return [library, wheels_zip]
+
+
 def main(argv: list[str] | None = None) -> None:
-    """Write both packages into a folder."""
+    """Write both packages into a folder, and say so."""
     parser = argparse.ArgumentParser(description="Package the library and its wheels for Glue.")
     parser.add_argument("--into", type=Path, default=REPOSITORY / "build")
     into: Path = parser.parse_args(argv).into
-    requirements = pins((REPOSITORY / "requirements.txt").read_text())
-    write_zip(into / "totelake.zip", library_files(REPOSITORY / "glue_jobs"))
-    with tempfile.TemporaryDirectory() as folder:
-        wheels = download(requirements, Path(folder))
-        write_zip(into / "totelake.gluewheels.zip", wheel_files(wheels, requirements))
-    for name in ("totelake.zip", "totelake.gluewheels.zip"):
-        sys.stdout.write(f"{into / name}: {(into / name).stat().st_size:,} bytes\n")
+    for path in build(into):
+        sys.stdout.write(f"{path}: {path.stat().st_size:,} bytes\n")
 
 
 if __name__ == "__main__":

@@ -113,7 +113,7 @@ def front_end(work: Callable[[Settings, Progress], int]) -> int:
     """Do what a command is for; end with a sentence and an exit status."""
     console = Console(highlight=False)
     console.width = max(console.width, 80)
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, interrupt)
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         del os.environ[name]  # another account's settings are nothing to the stand-in
     try:
@@ -289,7 +289,8 @@ def short(path: Path) -> Path:
     return Path(os.path.relpath(path))
 
 
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
+def interrupt(_number: int, _frame: FrameType | None) -> None:
+    """End as a Ctrl-C does: for a signal's handler."""
     raise KeyboardInterrupt
 
 

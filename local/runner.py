@@ -60,6 +60,11 @@ class WorkflowRun:
     jobs: Mapping[str, JobRun]
 
     @property
+    def logs(self) -> Path:
+        """The folder of its jobs' logs."""
+        return next(iter(self.jobs.values())).log.parent
+
+    @property
     def failures(self) -> list[JobRun]:
         """The jobs that did not succeed."""
         return [run for run in self.jobs.values() if run.state != SUCCEEDED]

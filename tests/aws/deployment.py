@@ -7,10 +7,7 @@ or, without that, from the internet.
 import json
 import os
 import shutil
-import socket
 import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,11 +17,11 @@ from typing import Any
 import boto3
 import pytest
 
+from local import moto_process
+from local.terraform import LOCAL_STATE, NO_LIFECYCLE, copy_configuration
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 REGION = "eu-west-2"
-# The state stays beside the copy; S3's lifecycle takes the provider a minute to be sure of.
-_LOCAL_STATE = 'terraform {\n  backend "local" {}\n}\n'
-_NO_LIFECYCLE = 'resource "aws_s3_bucket_lifecycle_configuration" "this" {\n  for_each = {}\n}\n'
 
 
 def environment(endpoint: str) -> dict[str, str]:
@@ -58,36 +55,11 @@ class Aws:
         return boto3.client(service, endpoint_url=self.endpoint, region_name=REGION, **keys)
 
 
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
 @contextmanager
 def running_moto() -> Iterator[Aws]:
     """Run local/moto_server.py on a free port while the block lasts."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "local/moto_server.py", "-H", "127.0.0.1", "-p", str(port)]
-    process = subprocess.Popen(
-        command,
-        cwd=REPOSITORY,
-        # Other tests' AWS is nothing to this one.
-        env={name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        deadline = time.monotonic() + 120
-        while not _listens(port):
-            assert process.poll() is None, "moto ended before it listened"
-            assert time.monotonic() < deadline, "moto does not listen after two minutes"
-            time.sleep(0.05)
-        yield Aws(f"http://127.0.0.1:{port}")
-    finally:
-        process.terminate()
-        process.wait(10)
+    with moto_process.running_moto() as endpoint:
+        yield Aws(endpoint)
 
 
 @dataclass
@@ -140,12 +112,8 @@ def prepare(folder: Path, aws: Aws, *, lifecycle: bool) -> Deployment:
     """Copy what Terraform reads of the repository, and initialise it."""
     if shutil.which("terraform") is None:
         pytest.skip("terraform is not on the PATH")
-    hidden = shutil.ignore_patterns(".terraform*", "*.tfstate*", "__pycache__", "*_override.tf")
-    for name in ("terraform", "glue_jobs", "crawlers"):
-        shutil.copytree(REPOSITORY / name, folder / name, ignore=hidden)
-    override = _LOCAL_STATE if lifecycle else _LOCAL_STATE + _NO_LIFECYCLE
-    (folder / "terraform" / "test_override.tf").write_text(override)
-    deployment = Deployment(folder / "terraform", aws)
+    override = LOCAL_STATE if lifecycle else LOCAL_STATE + NO_LIFECYCLE
+    deployment = Deployment(copy_configuration(folder, override), aws)
     plugins = os.environ.get("TF_PLUGIN_DIR")
     options = [f"-plugin-dir={plugins}"] if plugins else []
     try:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from local.glue_records import MotoRecords
 from tests.aws.deployment import Aws, running_moto
 
 
@@ -204,3 +205,55 @@ def test_security_group_rule_keeps_its_description(own: Aws) -> None:
     filters = [{"Name": "group-id", "Values": [group]}]
     rules = ec2.describe_security_group_rules(Filters=filters)["SecurityGroupRules"]
     assert "driver and workers" in {rule.get("Description") for rule in rules}
+
+
+def test_manifests_are_created_and_never_replaced_at_will(own: Aws) -> None:
+    s3 = own.client("s3")
+    created_only = {
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": "s3:PutObject",
+        "Resource": "arn:aws:s3:::lake/_batches/*",
+        "Condition": {
+            "Null": {"s3:if-none-match": "true"},
+            "Bool": {"s3:ObjectCreationOperation": "true"},
+        },
+    }
+    policy = {"Version": "2012-10-17", "Statement": [created_only]}
+    s3.create_bucket(Bucket="lake", CreateBucketConfiguration={"LocationConstraint": "eu-west-2"})
+    s3.put_bucket_policy(Bucket="lake", Policy=json.dumps(policy))
+    s3.put_object(Bucket="lake", Key="_batches/1.json", Body=b"1", IfNoneMatch="*")
+    s3.put_object(Bucket="lake", Key="part-0", Body=b"1")
+    with pytest.raises(ClientError, match="403"):
+        s3.put_object(Bucket="lake", Key="_batches/1.json", Body=b"2")
+    with pytest.raises(ClientError, match="PreconditionFailed"):
+        s3.put_object(Bucket="lake", Key="_batches/1.json", Body=b"2", IfNoneMatch="*")
+
+
+def test_runs_are_as_they_are_told(own: Aws) -> None:
+    glue = own.client("glue")
+    records = MotoRecords(glue)
+    glue.create_job(
+        Name="told", Role="role", Command={"Name": "glueetl", "ScriptLocation": "s3://a"}
+    )
+    run = records.job_began("told", {"--zone": "a"})
+    found = glue.get_job_run(JobName="told", RunId=run)["JobRun"]
+    assert (found["JobRunState"], found["Arguments"]) == ("RUNNING", {"--zone": "a"})
+    assert "CompletedOn" not in found
+    records.job_ended("told", run, "FAILED", 2.4, "no rows")
+    found = glue.get_job_run(JobName="told", RunId=run)["JobRun"]
+    assert found["JobRunState"] == "FAILED"
+    assert (found["ExecutionTime"], found["ErrorMessage"]) == (2, "no rows")
+    glue.create_workflow(Name="told")
+    run = glue.start_workflow_run(Name="told")["RunId"]
+    records.workflow_ended("told", run, "COMPLETED", ["SUCCEEDED", "FAILED"])
+    found = glue.get_workflow_run(Name="told", RunId=run)["Run"]
+    assert found["Status"] == "COMPLETED"
+    assert found["Statistics"]["FailedActions"] == 1
+    glue.create_crawler(Name="told", Role="role", DatabaseName="d", Targets={"S3Targets": []})
+    glue.start_crawler(Name="told")
+    records.crawler_ended("told", "FAILED", "no files")
+    found = glue.get_crawler(Name="told")["Crawler"]
+    assert found["State"] == "READY"
+    assert found["LastCrawl"]["Status"] == "FAILED"
+    assert found["LastCrawl"]["ErrorMessage"] == "no files"

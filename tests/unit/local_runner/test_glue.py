@@ -150,6 +150,31 @@ def test_crawler_and_job_follow_a_job_and_wait_for_each_other(account: Account) 
     assert list(tables_of(account.glue, account.name)) == ["orders"]
 
 
+def test_crawler_that_a_job_starts_is_run_and_fires_nothing(account: Account) -> None:
+    sink = BytesIO()
+    pq.write_table(pa.table({"id": [1]}), sink)
+    account.put("orders/batch=1/part-00000.parquet", sink.getvalue())
+    account.glue.create_database(DatabaseInput={"Name": account.name})
+    grouping = {"TableGroupingPolicy": "CombineCompatibleSchemas", "TableLevelConfiguration": 2}
+    account.glue.create_crawler(
+        Name=account.name, Role="role", DatabaseName=account.name,
+        Targets={"S3Targets": [{"Path": f"{account.bucket}/orders/"}]},
+        Configuration=json.dumps({"Version": 1.0, "Grouping": grouping}),
+    )  # fmt: skip
+    script = f"import boto3; boto3.client('glue').start_crawler(Name={account.name!r})"
+    first, second = account.job("a", script), account.job("b", "pass")
+    account.trigger("start", {"JobName": first})
+    crawled = condition(account.name, kind="Crawler")
+    account.trigger("never", {"JobName": second}, Conditions=[crawled, condition(first)])
+    observer = Quiet()
+    run = account.run(observer)
+    assert run.failures == []
+    assert list(run.jobs) == [first]
+    assert observer.began == [first, CRAWLER + account.name]
+    assert list(tables_of(account.glue, account.name)) == ["orders"]
+    assert account.glue.get_crawler(Name=account.name)["Crawler"]["State"] == "READY"
+
+
 def test_failure_stops_what_waits_and_becomes_an_event(account: Account) -> None:
     queue = boto3.client("sqs").create_queue(QueueName=account.name)["QueueUrl"]
     arn = boto3.client("sqs").get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])
