@@ -12,6 +12,7 @@ from chispa import assert_df_equality
 from local.postgres import connect
 from totelake import batch, raw
 from totelake.errors import ConflictError, SourceError
+from totelake.notes import LOOKED_AT
 from totelake.tables import SOURCE
 
 from .conftest import Pipeline
@@ -62,7 +63,7 @@ def test_first_batch_is_everything_exactly_as_in_the_source(pipeline: Pipeline) 
 def test_undeclared_tables_are_left_alone(pipeline: Pipeline) -> None:
     pipeline.source.run("CREATE TABLE stranger (id int); INSERT INTO stranger VALUES (1)")
     pipeline.extract()
-    assert set(pipeline.raw.names()) == {*SOURCE, "_batches", "_attempts"}
+    assert set(pipeline.raw.names()) == {*SOURCE, "_batches", "_attempts", LOOKED_AT}
 
 
 def test_undeclared_columns_land_too(pipeline: Pipeline) -> None:
