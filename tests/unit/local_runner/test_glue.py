@@ -150,7 +150,7 @@ def test_crawler_and_job_follow_a_job_and_wait_for_each_other(account: Account) 
     assert list(tables_of(account.glue, account.name)) == ["orders"]
 
 
-def test_crawler_that_a_job_starts_is_run_and_fires_nothing(account: Account) -> None:
+def test_crawler_that_a_job_starts_is_run_before_the_run_is_over(account: Account) -> None:
     sink = BytesIO()
     pq.write_table(pa.table({"id": [1]}), sink)
     account.put("orders/batch=1/part-00000.parquet", sink.getvalue())
@@ -162,10 +162,8 @@ def test_crawler_that_a_job_starts_is_run_and_fires_nothing(account: Account) ->
         Configuration=json.dumps({"Version": 1.0, "Grouping": grouping}),
     )  # fmt: skip
     script = f"import boto3; boto3.client('glue').start_crawler(Name={account.name!r})"
-    first, second = account.job("a", script), account.job("b", "pass")
+    first = account.job("a", script)
     account.trigger("start", {"JobName": first})
-    crawled = condition(account.name, kind="Crawler")
-    account.trigger("never", {"JobName": second}, Conditions=[crawled, condition(first)])
     observer = Quiet()
     run = account.run(observer)
     assert run.failures == []
