@@ -138,7 +138,7 @@ locals {
         Resource = ["${local.glue_arn}:crawler/${local.crawler_names[zone]}"]
       } if var.crawl != "every_run"],
       [for purpose in local.job_secrets[job] : {
-        Sid      = "ReadSecret"
+        Sid      = "Read${title(purpose)}Secret"
         Effect   = "Allow"
         Action   = ["secretsmanager:GetSecretValue"]
         Resource = [aws_secretsmanager_secret.this[purpose].arn]
