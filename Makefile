@@ -51,6 +51,11 @@ query: $(INSTALLED) ## One query in Athena's SQL on the lake: SQL="select …" o
 sql: $(INSTALLED) ## A prompt for Athena's SQL on the lake
 	@$(PYTHON) -m local.sql_prompt
 
+.PHONY: compact
+compact: $(INSTALLED) ## Write closed batches of the lake together: queries then read fewer files
+#  OPEN=100           leaves so many of the newest batches alone
+	@$(PYTHON) -m local.compact
+
 .PHONY: notebooks
 notebooks: $(INSTALLED) ## Run the notebooks on the lake, into pages in .state/notebooks
 #  ATHENA_WORKGROUP=name ATHENA_DATABASE=name     on Athena instead

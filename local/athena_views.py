@@ -1,6 +1,8 @@
-"""Generate the ``current_…`` views of the processed zone from the declared tables.
+"""Generate the views of the processed zone from the declared tables.
 
-A view shows the latest version of each key, without the keys that were deleted. Terraform deploys
+``current_…`` shows the latest version of each key, without the keys that were deleted;
+``versions_…`` every version with the batch that it came with, once, whether or not batches have
+been merged, or are being merged. Terraform deploys
 ``terraform/views.json``; Athena refuses a view whose declared columns differ from what its query
 gives, so columns are named, never ``*``, and never typed by hand.
 
@@ -14,16 +16,20 @@ from pathlib import Path
 from typing import Any
 
 from totelake.quality import QUARANTINE_COLUMNS
-from totelake.tables import QUARANTINE, ROW_DELETED, STAR, StarTable
+from totelake.tables import QUARANTINE, ROW_BATCH, ROW_DELETED, STAR, StarTable
 
 VIEWS = Path(__file__).resolve().parent.parent / "terraform" / "views.json"
 # Spark and Hive agree on the names of types; Athena's engine has its own for two of them.
 _ATHENA_TYPES = {"int": "integer", "string": "varchar"}
 
 
-def view(table: StarTable) -> dict[str, Any]:
-    """What Terraform needs to know of the view over a star table."""
-    names = ", ".join(f'"{name}"' for name in table.column_names)
+def current(table: StarTable) -> dict[str, Any]:
+    """The view of the latest version of each key, as Terraform needs to know it.
+
+    Partitions of merged batches sort so that the latest by ``batch`` is the latest version: the
+    view does without the column of merged rows, which the table lacks until a job adds it.
+    """
+    names = _names(table)
     rank = f'row_number() OVER (PARTITION BY "{table.key}" ORDER BY "batch" DESC)'
     ranked = f'{names}, "{ROW_DELETED}", {rank} AS "version_rank"'
     # Names of our own declarations, and nothing is run here.
@@ -32,13 +38,25 @@ def view(table: StarTable) -> dict[str, Any]:
         "name": f"current_{table.name}",
         "description": f"The latest version of each {table.key}, without deleted ones",
         "sql": f'{latest} WHERE "version_rank" = 1 AND NOT "{ROW_DELETED}"',
+        "columns": _columns(table),
+    }
+
+
+def versions(table: StarTable) -> dict[str, Any]:
+    """The view of all versions, each with its own batch, as Terraform needs to know it."""
+    names = f'{_names(table)}, "{ROW_DELETED}"'
+    batch = f'coalesce("{ROW_BATCH}", "batch")'
+    copy = f'row_number() OVER (PARTITION BY "{table.key}", {batch} ORDER BY "batch")'
+    counted = f'{names}, {batch} AS "version_batch", {copy} AS "version_copy"'
+    found = f'SELECT {names}, "version_batch" AS "batch" FROM (SELECT {counted}'
+    return {
+        "name": f"versions_{table.name}",
+        "description": f"Every version of each {table.key}, deletions too, with its batch",
+        "sql": f'{found} FROM "{table.name}") WHERE "version_copy" = 1',  # nosec B608
         "columns": [
-            {
-                "name": column.name,
-                "type": _ATHENA_TYPES.get(column.spark_type, column.spark_type),
-                "hive_type": column.spark_type,
-            }
-            for column in table.columns
+            *_columns(table),
+            {"name": ROW_DELETED, "type": "boolean", "hive_type": "boolean"},
+            {"name": "batch", "type": "varchar", "hive_type": "string"},
         ],
     }
 
@@ -49,7 +67,8 @@ def quarantine_view() -> dict[str, Any]:
     names = ", ".join(f"q.{column}" for column in columns)
     versions = " UNION ALL ".join(
         f'SELECT \'{table.name}\' AS "star_table", CAST("{table.key}" AS varchar) AS'  # nosec B608
-        f' "source_key", max("batch") AS "batch" FROM "{table.name}" GROUP BY "{table.key}"'
+        f' "source_key", max(coalesce("{ROW_BATCH}", "batch")) AS "batch"'
+        f' FROM "{table.name}" GROUP BY "{table.key}"'
         for table in STAR.values()
         if table.source
     )
@@ -72,9 +91,25 @@ def quarantine_view() -> dict[str, Any]:
     }
 
 
+def _names(table: StarTable) -> str:
+    return ", ".join(f'"{name}"' for name in table.column_names)
+
+
+def _columns(table: StarTable) -> list[dict[str, str]]:
+    return [
+        {
+            "name": column.name,
+            "type": _ATHENA_TYPES.get(column.spark_type, column.spark_type),
+            "hive_type": column.spark_type,
+        }
+        for column in table.columns
+    ]
+
+
 def document() -> str:
-    """The whole file: one view per table of the star, and the quarantine's."""
-    views = [*(view(table) for table in STAR.values()), quarantine_view()]
+    """The whole file: two views per table of the star, and the quarantine's."""
+    of_tables = [view(table) for view in (current, versions) for table in STAR.values()]
+    views = [*of_tables, quarantine_view()]
     return json.dumps(views, indent=2) + "\n"
 
 

@@ -6,6 +6,7 @@ not manifests.
 """
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,30 +53,34 @@ class Crawl:
     problems: tuple[str, ...]
 
 
-def crawl(glue: Any, definition: Definition, bucket: str = "") -> Crawl:
+def crawl(
+    glue: Any, definition: Definition, bucket: str = "", skip: AbstractSet[str] = frozenset()
+) -> Crawl:
     """Crawl once.
 
     Args:
         glue: A boto3 client of Glue, whose catalogue has the database.
         definition: What to crawl, and how.
         bucket: For a lake in files, the folder that stands for its bucket: levels count from it.
+        skip: URIs of folders of files to pass over.
 
     Raises:
         CrawlerError: If a table's level lies above a target.
     """
     run = _Run(glue, definition)
     known = tables_of(glue, definition.database)
-    skip: set[str] = set()
+    passed = set(skip)
     if definition.recrawl == NEW_FOLDERS:
         for name, table in known.items():
             located = [
                 part["StorageDescriptor"] for part in partitions_of(glue, definition.database, name)
             ]
-            skip |= {each["Location"].rstrip("/") for each in [*located, table["StorageDescriptor"]]
-                     if each.get("Location")}  # fmt: skip
+            passed |= {each["Location"].rstrip("/")
+                       for each in [*located, table["StorageDescriptor"]]
+                       if each.get("Location")}  # fmt: skip
     level = definition.table_level
     try:
-        found = read_targets(definition.targets, definition.exclusions, level, bucket, skip)
+        found = read_targets(definition.targets, definition.exclusions, level, bucket, passed)
     except ValueError as error:
         raise CrawlerError(f"crawler {definition.name}: {error}") from error
     run.problems += found.problems

@@ -2,7 +2,7 @@
 
 It is made from the lake whenever it is needed and kept nowhere: there is nothing that could be
 out of step with the lake. The crawlers find tables and folders; a folder that no manifest names
-is then taken out again, as no job registered it.
+is then taken out again, as no job registered it, and merged folders take the place of theirs.
 """
 
 import base64
@@ -21,6 +21,9 @@ from local.aws import REGION, running_aws
 from local.crawler import crawl
 from local.crawler_definition import load_definition
 from local.glue_tables import partitions_of, tables_of
+from totelake.lake import Zone
+from totelake.merged import merged_away, read_merges
+from totelake.swap import swap
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 ZONES = RAW, PROCESSED = "raw", "processed"
@@ -69,8 +72,17 @@ def catalogue(glue: Any, lake: str) -> list[str]:
     for zone, uri in zones.items():
         glue.create_database(DatabaseInput={"Name": zone})
         definition = load_definition(REPOSITORY / "crawlers" / f"{zone}.json", values)
-        problems += crawl(glue, definition, bucket=uri).problems
+        merges = read_merges(Zone(uri))
+        tables = [target.rstrip("/").rsplit("/", 1)[-1] for target in definition.targets]
+        # A folder whose rows are elsewhere need not be read; one of each table makes the table.
+        merged = {
+            f"{uri}/{table}/batch={batch}"
+            for table in tables
+            for batch in sorted(merged_away(merges, table))[:-1]
+        }
+        problems += crawl(glue, definition, bucket=uri, skip=merged).problems
         forget_uncommitted(glue, zone, uri)
+        swap(glue, zone, Zone(uri), tables, merges)
     for view in json.loads((REPOSITORY / "terraform" / "views.json").read_text(encoding="utf-8")):
         glue.create_table(DatabaseName=PROCESSED, TableInput=view_input(view, PROCESSED))
     return problems

@@ -233,6 +233,8 @@ def _values(state: Path) -> dict[str, str]:
         **dict.fromkeys(("raw_database", "raw_crawler"), ""),
         **dict.fromkeys(("processed_database", "processed_crawler"), ""),
         "schedule": "none: make run starts it",
+        "compact_schedule": "none: make compact starts it",
+        "open_batches": "",
     }
 
 

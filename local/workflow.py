@@ -134,7 +134,10 @@ def substitute(content: Any, values: Mapping[str, str]) -> Any:
 
 
 def workflow_of(content: Mapping[str, Any]) -> Workflow:
-    """A definition as a workflow.
+    """A definition as a workflow; a trigger outside of it, and what it alone starts, left out.
+
+    A workflow of Glue has one trigger that starts it, so what has a schedule of its own is none
+    of it.
 
     Raises:
         WorkflowError: If a trigger names a job that is not there, or some job could never start
@@ -150,16 +153,21 @@ def workflow_of(content: Mapping[str, Any]) -> Workflow:
         )
         for name, job in content["jobs"].items()
     }
-    triggers = tuple(_trigger(name, trigger) for name, trigger in content["triggers"].items())
+    inside = {n: it for n, it in content["triggers"].items() if it.get("in_workflow", True)}
+    triggers = tuple(_trigger(name, trigger) for name, trigger in inside.items())
     for trigger in triggers:
         for job in (*(job for job, _ in trigger.conditions), *trigger.jobs):
             if job not in jobs:
                 raise WorkflowError(
                     f"trigger {trigger.name} names job {job}; there are {', '.join(jobs) or 'none'}"
                 )
-    return Workflow(
-        content["name"], {name: jobs[name] for name in _order(jobs, triggers)}, triggers
-    )
+    beside = {
+        action["job"]
+        for name in content["triggers"].keys() - inside.keys()
+        for action in content["triggers"][name]["actions"]
+    }
+    order = _order({n: job for n, job in jobs.items() if n not in beside}, triggers)
+    return Workflow(content["name"], {name: jobs[name] for name in order}, triggers)
 
 
 def _trigger(name: str, content: Mapping[str, Any]) -> Trigger:

@@ -7,11 +7,13 @@
 locals {
   # Zones by what a job does with them; the secret follows from its arguments (job_secrets in jobs.tf).
   # "registers": the database in which it registers the partitions it committed.
+  # "merges": the zones whose closed batches it writes together, and swaps in their database.
   job_access = {
-    extract   = { reads = ["raw"], writes = ["raw"], registers = ["raw"] }
-    transform = { reads = ["raw", "processed"], writes = ["processed"], registers = ["processed"] }
-    load      = { reads = ["processed"], writes = [], registers = [] }
-    reconcile = { reads = ["raw", "processed"], writes = [], registers = [] }
+    extract   = { reads = ["raw"], writes = ["raw"], registers = ["raw"], merges = [] }
+    transform = { reads = ["raw", "processed"], writes = ["processed"], registers = ["processed"], merges = [] }
+    load      = { reads = ["processed"], writes = [], registers = [], merges = [] }
+    reconcile = { reads = ["raw", "processed"], writes = [], registers = [], merges = [] }
+    compact   = { reads = ["raw", "processed"], writes = [], registers = [], merges = ["raw", "processed"] }
   }
 
   zone_arns     = { for zone in keys(local.zones) : zone => aws_s3_bucket.this[zone].arn }
@@ -128,9 +130,37 @@ locals {
       [for zone in access.registers : {
         Sid      = "RegisterPartitions"
         Effect   = "Allow"
-        Action   = ["glue:GetTable", "glue:BatchCreatePartition"]
+        Action   = ["glue:GetTable", "glue:UpdateTable", "glue:BatchCreatePartition"]
         Resource = local.catalog_arns[zone]
       }],
+      # Beside the batches, which it cannot touch; what a dead run left there goes.
+      [for zone in access.merges : {
+        Sid      = "WriteMerged"
+        Effect   = "Allow"
+        Action   = ["s3:PutObject", "s3:AbortMultipartUpload"]
+        Resource = ["${local.zone_arns[zone]}/merged/*", "${local.zone_arns[zone]}/_merged/*"]
+      }],
+      [for zone in access.merges : {
+        Sid      = "DeleteUncommitted"
+        Effect   = "Allow"
+        Action   = ["s3:DeleteObject"]
+        Resource = ["${local.zone_arns[zone]}/merged/*"]
+      }],
+      [for zone in access.merges : {
+        Sid    = "SwapPartitions"
+        Effect = "Allow"
+        Action = [
+          "glue:GetTable", "glue:UpdateTable", "glue:GetPartitions",
+          "glue:BatchCreatePartition", "glue:BatchDeletePartition",
+        ]
+        Resource = local.catalog_arns[zone]
+      }],
+      [for zone in access.merges : {
+        Sid      = "ExcludeClosed"
+        Effect   = "Allow"
+        Action   = ["glue:GetCrawler", "glue:UpdateCrawler"]
+        Resource = ["${local.glue_arn}:crawler/${local.crawler_names[zone]}"]
+      } if var.crawl != "every_run"],
       [for zone in access.registers : {
         Sid      = "StartCrawler"
         Effect   = "Allow"

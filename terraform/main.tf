@@ -30,6 +30,8 @@ locals {
   # What workflow.json and crawlers/*.json may name as ${…}. Only values known at plan: they decide for_each.
   placeholders = {
     schedule           = var.schedule.cron
+    compact_schedule   = var.compact.cron
+    open_batches       = var.compact.open_batches
     source_secret      = local.secret_names.source
     warehouse_secret   = local.secret_names.warehouse
     raw_zone           = local.zones.raw

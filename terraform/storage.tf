@@ -107,14 +107,14 @@ locals {
     }
   }
 
-  # A manifest is the commit of a batch: it is created once, by a request that demands so, and never replaced.
+  # A manifest is the commit of a batch, or of a merge: it is created once, by a request that demands so, and never replaced.
   create_only = {
     for zone in keys(local.zones) : zone => {
       Sid       = "ManifestsAreCreatedOnce"
       Effect    = "Deny"
       Principal = "*"
       Action    = "s3:PutObject"
-      Resource  = "${aws_s3_bucket.this[zone].arn}/_batches/*"
+      Resource  = ["${aws_s3_bucket.this[zone].arn}/_batches/*", "${aws_s3_bucket.this[zone].arn}/_merged/*"]
       Condition = {
         Null = { "s3:if-none-match" = "true" }
         Bool = { "s3:ObjectCreationOperation" = "true" }

@@ -94,6 +94,25 @@ variable "schedule" {
   }
 }
 
+variable "compact" {
+  description = "When closed batches are written together, in UTC, whether they are (never with schedule.enabled = false), and how many of the newest batches stay as they are. Never with crawl = \"every_run\", which would catalogue the small folders again."
+  type = object({
+    cron         = optional(string, "cron(40 2 ? * SUN *)")
+    enabled      = optional(bool, true)
+    open_batches = optional(number, 100)
+  })
+  default = {}
+
+  validation {
+    condition     = can(regex("^cron\\([0-9]+ [0-9]+ [0-9*?/,LW-]+ [0-9A-Z*/,-]+ [0-9A-Z*?/,L#-]+ [0-9*/,-]+\\)$", var.compact.cron)) && length(regexall("\\?", var.compact.cron)) == 1
+    error_message = "compact.cron is cron(minute hour day-of-month month day-of-week year), with exactly one ? as day of month or day of week, such as cron(40 2 ? * SUN *); got \"${var.compact.cron}\"."
+  }
+  validation {
+    condition     = var.compact.open_batches >= 1 && floor(var.compact.open_batches) == var.compact.open_batches
+    error_message = "compact.open_batches is a whole number from 1: the newest batch always stays as it is; got ${var.compact.open_batches}."
+  }
+}
+
 variable "raw_format" {
   description = "File format of the raw zone: parquet or csv."
   type        = string

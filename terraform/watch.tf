@@ -60,7 +60,7 @@ locals {
       period      = 300
       threshold   = var.alarms.duration_minutes * 60
       missing     = "notBreaching"
-    } if !try(it.on_demand, false) },
+    } if !try(it.on_demand, false) && !contains(flatten([for it in local.beside : it.actions[*].job]), job) },
   )
 }
 

@@ -13,7 +13,14 @@ locals {
     } if var.crawl == "every_run"
   }
 
-  triggers = merge(local.workflow.triggers, local.crawl_triggers)
+  # A workflow has one trigger that starts it: what has a schedule of its own stands beside it.
+  beside = { for name, it in local.workflow.triggers : name => it if !try(it.in_workflow, true) }
+
+  triggers = merge(
+    { for name, it in local.workflow.triggers : name => it if !contains(keys(local.beside), name) },
+    local.crawl_triggers,
+    var.compact.enabled && var.crawl != "every_run" ? local.beside : {},
+  )
 }
 
 resource "aws_glue_workflow" "this" {
@@ -37,7 +44,7 @@ resource "aws_glue_trigger" "this" {
   for_each = local.triggers
 
   name          = "${local.prefix}-${each.key}"
-  workflow_name = aws_glue_workflow.this.name
+  workflow_name = contains(keys(local.beside), each.key) ? null : aws_glue_workflow.this.name
   type          = each.value.type
   schedule      = terraform_data.firing[each.key].input.schedule
   enabled       = terraform_data.firing[each.key].input.enabled

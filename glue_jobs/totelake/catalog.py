@@ -11,22 +11,28 @@ and published as a metric with an alarm, and the next run catches up.
 """
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
 
-from totelake import metrics, notes, runtime
+from totelake import merged, metrics, notes, runtime
 from totelake.batch import Manifest
 from totelake.errors import CatalogError
 from totelake.lake import Zone
 from totelake.metrics import Metrics
 from totelake.runtime import Log
+from totelake.tables import ROW_BATCH
 
 # Partitions of one call.
 _MOST_PARTITIONS = 100
 # Of what a crawler notes of a table, what is true of each of its partitions as well.
 _INHERITED = ("classification", "compressionType", "typeOfData")
+# What of a table, as Glue gives it, Glue takes back.
+_TABLE_INPUT = (
+    "Name", "Description", "Owner", "Retention", "StorageDescriptor", "PartitionKeys", "TableType",
+    "Parameters",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -80,21 +86,20 @@ class Catalogue:
         """Register some batches, oldest first; whether nothing is left for the next run."""
         glue = runtime.client("glue")
         absent, changed, created = [], [], 0
+        merges = merged.merges_from(zone, pending[0].batch)
         tables = sorted({name for manifest in pending for name in filled(manifest)})
         for name in tables:
             batches = [manifest for manifest in pending if name in filled(manifest)]
-            table = _table(glue, self.database, name)
+            table = complete_table(glue, self.database, name)
             if table is None:
                 absent.append(name)
                 continue
+            away = merged.merged_away(merges, name)
             if has_new_columns(table, batches):
                 changed.append(name)
-            created += _create(
-                glue,
-                self.database,
-                name,
-                [partition(table, zone, name, manifest.batch) for manifest in batches],
-            )
+            own = [manifest.batch for manifest in batches if manifest.batch not in away]
+            parts = [partition(table, id_, zone.batch_uri(name, id_)) for id_ in own]
+            created += create_partitions(glue, self.database, name, parts)
         log.event(
             "registered",
             database=self.database,
@@ -142,38 +147,49 @@ def has_new_columns(table: dict[str, Any], batches: Iterable[Manifest]) -> bool:
     )
 
 
-def partition(table: dict[str, Any], zone: Zone, name: str, batch: str) -> dict[str, Any]:
-    """A batch's partition: the table's own columns, formats and serde, in the batch's folder."""
+def partition(table: Mapping[str, Any], value: str, folder_uri: str) -> dict[str, Any]:
+    """A partition: the table's own columns, formats and serde, in the folder of its rows."""
     descriptor = table["StorageDescriptor"]
     return {
-        "Values": [batch],
+        "Values": [value],
         "StorageDescriptor": {
             **descriptor,
-            "Location": f"{zone.batch_uri(name, batch)}/",
+            "Location": f"{folder_uri}/",
             "Parameters": _inherited(descriptor),
         },
         "Parameters": _inherited(table),
     }
 
 
-def _inherited(thing: dict[str, Any]) -> dict[str, str]:
+def _inherited(thing: Mapping[str, Any]) -> dict[str, str]:
     """A crawler's counts and sizes of the table are nothing to a partition."""
     found = thing.get("Parameters", {})
     return {name: found[name] for name in _INHERITED if name in found}
 
 
-def _table(glue: Any, database: str, name: str) -> dict[str, Any] | None:
-    """A table of the catalogue; None if no crawler has made it yet."""
+def complete_table(glue: Any, database: str, name: str) -> dict[str, Any] | None:
+    """A table of the catalogue; None if no crawler has made it yet.
+
+    It has the column of merged rows from then on: files of a batch lack it, and so a crawler.
+    """
     try:
         table: dict[str, Any] = glue.get_table(DatabaseName=database, Name=name)["Table"]
     except runtime.AWS_ERRORS as error:
         if runtime.error_code(error) != "EntityNotFoundException":
             raise
         return None
+    descriptor = table["StorageDescriptor"]
+    if all(column["Name"] != ROW_BATCH for column in descriptor["Columns"]):
+        columns = [*descriptor["Columns"], {"Name": ROW_BATCH, "Type": "string"}]
+        table["StorageDescriptor"] = {**descriptor, "Columns": columns}
+        changed = {key: table[key] for key in _TABLE_INPUT if key in table}
+        glue.update_table(DatabaseName=database, TableInput=changed)
     return table
 
 
-def _create(glue: Any, database: str, table: str, partitions: list[dict[str, Any]]) -> int:
+def create_partitions(
+    glue: Any, database: str, table: str, partitions: list[dict[str, Any]]
+) -> int:
     """Create partitions; those that are there already stay. How many are new."""
     created = 0
     for start in range(0, len(partitions), _MOST_PARTITIONS):

@@ -43,6 +43,8 @@ CHANGE, LOOKUP, TOMBSTONE = "change", "lookup", "tombstone"
 # What a processed row carries besides the star's columns.
 ROW_DELETED = "row_deleted"
 QUARANTINE = "quarantine"
+# What a row of a merged folder carries besides: the batch that it came with.
+ROW_BATCH = "row_batch"
 # What becomes of a source table that is not as declared (see ``drift``).
 EVOLVE, STRICT = "evolve", "strict"
 # What becomes of a row that breaks a rule.

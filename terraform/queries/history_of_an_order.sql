@@ -10,6 +10,6 @@ SELECT batch,
        agreed_payment_date,
        agreed_delivery_date,
        agreed_delivery_location_id
-FROM fact_sales_order
+FROM versions_fact_sales_order
 WHERE sales_order_id = 1
 ORDER BY batch

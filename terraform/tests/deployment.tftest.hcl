@@ -42,8 +42,16 @@ run "defaults" {
     error_message = "A run starts every twenty minutes."
   }
   assert {
-    condition     = length(aws_glue_trigger.this) == 3 && alltrue([for c in aws_glue_crawler.this : c.schedule == null])
+    condition     = length(aws_glue_trigger.this) == 4 && alltrue([for c in aws_glue_crawler.this : c.schedule == null])
     error_message = "By default no crawler is in the workflow and none has a schedule."
+  }
+  assert {
+    condition     = aws_glue_trigger.this["weekly"].workflow_name == null && aws_glue_trigger.this["start"].workflow_name != null && aws_glue_trigger.this["weekly"].schedule == "cron(40 2 ? * SUN *)"
+    error_message = "Merging starts weekly, beside the workflow, which has one start trigger."
+  }
+  assert {
+    condition     = aws_glue_job.this["compact"].default_arguments["--open_batches"] == "100" && length(aws_glue_job.this["compact"].connections) == 0
+    error_message = "Merging leaves the newest batches alone and needs no network."
   }
   assert {
     condition     = alltrue([for policy in aws_s3_bucket_public_access_block.this : policy.block_public_acls && policy.block_public_policy && policy.ignore_public_acls && policy.restrict_public_buckets])
@@ -100,7 +108,7 @@ run "crawl_daily" {
   }
 
   assert {
-    condition     = alltrue([for crawler in aws_glue_crawler.this : crawler.schedule == "cron(10 3 * * ? *)"]) && length(aws_glue_trigger.this) == 3
+    condition     = alltrue([for crawler in aws_glue_crawler.this : crawler.schedule == "cron(10 3 * * ? *)"]) && length(aws_glue_trigger.this) == 4
     error_message = "Both crawlers run every night, outside the workflow."
   }
 }

@@ -349,3 +349,23 @@ run "warehouse_too_old" {
 
   expect_failures = [var.warehouse]
 }
+
+run "compact_that_is_no_cron" {
+  command = plan
+
+  variables {
+    compact = { cron = "rate(7 days)" }
+  }
+
+  expect_failures = [var.compact]
+}
+
+run "compact_that_leaves_no_batch_alone" {
+  command = plan
+
+  variables {
+    compact = { open_batches = 0 }
+  }
+
+  expect_failures = [var.compact]
+}

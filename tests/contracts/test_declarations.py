@@ -215,12 +215,15 @@ def test_the_workflow_starts_each_job_once_and_in_order() -> None:
         for trigger in WORKFLOW["triggers"].values()
         for action in trigger["actions"]
     }
+    beside = {name for name, it in WORKFLOW["triggers"].items() if not it.get("in_workflow", True)}
+    assert beside == {"weekly"}
+    assert started.pop("compact") == []
     assert started == {"extract": [], "transform": ["extract"], "load": ["transform"]}
     on_demand = [name for name, job in WORKFLOW["jobs"].items() if job.get("on_demand")]
     assert on_demand == ["reconcile"]
-    assert [*started, *on_demand] == list(WORKFLOW["jobs"])
+    assert [*started, *on_demand, "compact"] == list(WORKFLOW["jobs"])
     actions = [a for trigger in WORKFLOW["triggers"].values() for a in trigger["actions"]]
-    assert len(actions) == len(started)
+    assert len(actions) == len(started) + 1
     states = [c["state"] for t in WORKFLOW["triggers"].values() for c in t.get("conditions", [])]
     assert states == ["SUCCEEDED", "SUCCEEDED"]
     assert WORKFLOW["max_concurrent_runs"] == 1

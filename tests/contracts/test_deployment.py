@@ -17,7 +17,7 @@ from totelake.tables import QUARANTINE, SOURCE, STAR
 ROOT = Path(__file__).resolve().parents[2]
 TERRAFORM = ROOT / "terraform"
 GLUE_JOBS = ROOT / "glue_jobs"
-JOBS = ("extract", "transform", "load", "reconcile")
+JOBS = ("extract", "transform", "load", "reconcile", "compact")
 # Present on Glue 5.1 and 6.0 alike; botocore's and s3fs's own needs are there with them.
 ON_GLUE = {"awsglue", "boto3", "botocore", "fsspec", "py4j", "pyarrow", "pyspark", "s3fs"}
 

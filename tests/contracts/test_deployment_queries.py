@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from local.athena import LocalAthena
-from local.athena_views import view
+from local.athena_views import current, versions
 from local.data_catalog import PROCESSED, RAW, catalogue_of, forget_uncommitted
 from local.glue_tables import partitions_of, tables_of
 from local.query import named_queries
@@ -71,7 +71,7 @@ def test_tables_are_as_declared(glue: Any) -> None:
             continue
         columns = [(c["Name"], c["Type"]) for c in table["StorageDescriptor"]["Columns"]]
         declared = [(c.name, c.spark_type) for c in STAR[name].columns]
-        assert columns == [*declared, ("row_deleted", "boolean")]
+        assert columns == [*declared, ("row_deleted", "boolean"), ("row_batch", "string")]
         assert table["PartitionKeys"] == [{"Name": "batch", "Type": "string"}]
     assert "currency" in tables_of(glue, RAW)
 
@@ -79,7 +79,9 @@ def test_tables_are_as_declared(glue: Any) -> None:
 @pytest.mark.parametrize("table", STAR.values(), ids=STAR)
 def test_view_is_not_stale(athena: LocalAthena, table: StarTable) -> None:
     names = athena.query(f"select * from current_{table.name}").column_names
-    assert names == [column["name"] for column in view(table)["columns"]]
+    assert names == [column["name"] for column in current(table)["columns"]]
+    names = athena.query(f"select * from versions_{table.name}").column_names
+    assert names == [column["name"] for column in versions(table)["columns"]]
 
 
 def test_view_shows_the_latest_version_without_deleted_keys(athena: LocalAthena) -> None:

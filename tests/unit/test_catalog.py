@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 from local.aws import Aws
 from totelake import metrics, notes, runtime
 from totelake.batch import Manifest, TableEntry
-from totelake.catalog import Catalogue, _create
+from totelake.catalog import Catalogue, create_partitions
 from totelake.errors import CatalogError
 from totelake.lake import DataFile, Zone
 from totelake.metrics import Metrics
@@ -257,7 +257,7 @@ def test_a_hundred_partitions_go_in_one_call() -> None:
             exists = {"ErrorCode": "AlreadyExistsException"}
             return {"Errors": [{"PartitionValues": ["1"], "ErrorDetail": exists}]}
 
-    assert _create(Glue(), "lake", "design", [{}] * 201) == 198
+    assert create_partitions(Glue(), "lake", "design", [{}] * 201) == 198
     assert calls == [100, 100, 1]
 
 
@@ -266,7 +266,7 @@ def test_a_refusal_names_the_table_and_the_partition() -> None:
         batch_create_partition = staticmethod(refused)
 
     with pytest.raises(CatalogError, match=r"lake\.design, partition \['1'\]"):
-        _create(Glue(), "lake", "design", [{}])
+        create_partitions(Glue(), "lake", "design", [{}])
 
 
 def test_the_note_says_how_far_it_has_come(place: Place) -> None:
