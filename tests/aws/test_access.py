@@ -255,6 +255,8 @@ def test_manifests_are_create_only_by_bucket_policy(aws: Aws, deployment: Deploy
         policy = aws.client("s3").get_bucket_policy(Bucket=buckets[zone])["Policy"]
         (deny,) = [s for s in json.loads(policy)["Statement"] if s["Action"] == "s3:PutObject"]
         assert deny["Effect"] == "Deny"
-        manifests = [f"arn:aws:s3:::{buckets[zone]}/{folder}/*" for folder in ("_batches", "_merged")]
+        manifests = [
+            f"arn:aws:s3:::{buckets[zone]}/{folder}/*" for folder in ("_batches", "_merged")
+        ]
         assert deny["Resource"] == manifests
         assert deny["Condition"]["Null"] == {"s3:if-none-match": "true"}
