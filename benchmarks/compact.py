@@ -58,11 +58,9 @@ def measure(lake: Path) -> tuple[dict[str, tuple[float, Counter[str]]], list[obj
         found["(making the catalogue)"] = time.monotonic() - start, Counter()
         for name, sql in QUERIES.items():
             requests: Counter[str] = Counter()
-            listed, footer = athena_files.data_files, athena_files._footer
+            listed, footer = athena_files.data_files, athena_files._footer  # noqa: SLF001
 
-            def count_list(
-                location: str, listed=listed, requests=requests
-            ) -> list[str]:
+            def count_list(location: str, listed=listed, requests=requests) -> list[str]:
                 requests["LIST"] += 1
                 return listed(location)
 

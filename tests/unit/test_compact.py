@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,14 @@ from totelake.batch import Manifest, TableEntry
 from totelake.errors import CatalogError, ConflictError, LakeError
 from totelake.lake import DataFile, Zone
 from totelake.swap import closed_patterns
+from totelake.tables import QUARANTINE, STAR
 
 IDS = [f"20261120T10{minute:02}00Z" for minute in range(6)]
 VIEWS = {
     "current": "select sales_order_id, units_sold from current_fact_sales_order order by 1",
     "versions": "select sales_order_id, batch, units_sold, row_deleted"
     " from versions_fact_sales_order order by 1, 2",
+    "rejected": "select star_table, source_key, batch from current_quarantine",
     "batch": "select count(*) from versions_fact_sales_order where batch = '20261120T100200Z'",
 }
 
@@ -42,6 +45,12 @@ def lake(tmp_path: Path) -> Path:
             changed.append(order(3, units_sold=number))
         dimension = {"dim_design": [{"design_id": 1, "design_name": f"Name {number}"}]}
         rows = {"fact_sales_order": changed, **dimension}
+        if number == 1:  # a view of all tables needs them all
+            other = STAR.keys() - {"dim_date", *rows}
+            rows |= {table: [{STAR[table].key: 1}] for table in other}
+            rows |= {"dim_date": [{"date_id": date(2026, 11, 20)}]}
+        if number == 3:  # of an order that came with batch 2, and is not mended
+            rows |= {QUARANTINE: [{"star_table": "fact_sales_order", "source_key": "12"}]}
         small_lake.put(tmp_path / "processed", id_, rows, number=number)
         raw = {"currency": [{"currency_id": 1, "currency_code": f"C{number}", "row_xmin": 700}]}
         small_lake.put(tmp_path / "raw", id_, raw, number=number)
