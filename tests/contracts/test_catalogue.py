@@ -129,8 +129,9 @@ def test_columns_of_files_can_be_read_as_declared(partitions: list[tuple[Table, 
 
 def test_partition_is_described_as_its_table(partitions: list[tuple[Table, Table]]) -> None:
     for table, partition in partitions:
-        columns = partition["StorageDescriptor"].get("Columns")
-        assert columns in (None, [], table["StorageDescriptor"]["Columns"])
+        columns = partition["StorageDescriptor"].get("Columns") or []
+        # What the table gained since comes last; by place, it is what the partition lacks.
+        assert table["StorageDescriptor"]["Columns"][: len(columns)] == columns
 
 
 def test_lake_has_no_type_that_athena_reads_otherwise() -> None:

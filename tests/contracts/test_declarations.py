@@ -271,7 +271,8 @@ def test_aws_is_known_to_one_module() -> None:
 
 
 def test_the_lake_is_known_to_one_module() -> None:
-    assert users_of({"fsspec", "s3fs", "pyarrow"}) == {"totelake/lake.py"}
+    assert users_of({"fsspec", "s3fs"}) == {"totelake/lake.py"}
+    assert users_of({"pyarrow"}) == {"totelake/lake.py", "totelake/compact.py"}
 
 
 def test_the_jobs_know_nothing_of_the_laptop() -> None:

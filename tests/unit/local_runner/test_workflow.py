@@ -136,7 +136,7 @@ def test_the_definition_that_is_deployed_is_sound() -> None:
     names = ["source_secret", "warehouse_secret", "raw_zone", "processed_zone", "raw_format"]
     values = {
         name: name for name in [*names, *catalogue, "sweep", "max_rejected_ratio", "schedule"]
-    }
+    } | dict.fromkeys(["compact_schedule", "open_batches"], "")
 
     workflow = load_workflow(ROOT / "glue_jobs" / "workflow.json", values)
 
