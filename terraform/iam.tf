@@ -134,33 +134,36 @@ locals {
         Resource = local.catalog_arns[zone]
       }],
       # Beside the batches, which it cannot touch; what a dead run left there goes.
-      [for zone in access.merges : {
-        Sid      = "WriteMerged"
-        Effect   = "Allow"
-        Action   = ["s3:PutObject", "s3:AbortMultipartUpload"]
-        Resource = ["${local.zone_arns[zone]}/merged/*", "${local.zone_arns[zone]}/_merged/*"]
-      }],
-      [for zone in access.merges : {
-        Sid      = "DeleteUncommitted"
-        Effect   = "Allow"
-        Action   = ["s3:DeleteObject"]
-        Resource = ["${local.zone_arns[zone]}/merged/*"]
-      }],
-      [for zone in access.merges : {
-        Sid    = "SwapPartitions"
-        Effect = "Allow"
-        Action = [
-          "glue:GetTable", "glue:UpdateTable", "glue:GetPartitions",
-          "glue:BatchCreatePartition", "glue:BatchDeletePartition",
-        ]
-        Resource = local.catalog_arns[zone]
-      }],
-      [for zone in access.merges : {
-        Sid      = "ExcludeClosed"
-        Effect   = "Allow"
-        Action   = ["glue:GetCrawler", "glue:UpdateCrawler"]
-        Resource = ["${local.glue_arn}:crawler/${local.crawler_names[zone]}"]
-      } if var.crawl != "every_run"],
+      # Beside the batches, which it cannot touch; what a dead run left there goes.
+      [for statement in [
+        {
+          Sid      = "WriteMerged"
+          Effect   = "Allow"
+          Action   = ["s3:PutObject", "s3:AbortMultipartUpload"]
+          Resource = flatten([for zone in access.merges : ["${local.zone_arns[zone]}/merged/*", "${local.zone_arns[zone]}/_merged/*"]])
+        },
+        {
+          Sid      = "DeleteUncommitted"
+          Effect   = "Allow"
+          Action   = ["s3:DeleteObject"]
+          Resource = [for zone in access.merges : "${local.zone_arns[zone]}/merged/*"]
+        },
+        {
+          Sid    = "SwapPartitions"
+          Effect = "Allow"
+          Action = [
+            "glue:GetTable", "glue:UpdateTable", "glue:GetPartitions",
+            "glue:BatchCreatePartition", "glue:BatchDeletePartition",
+          ]
+          Resource = distinct(flatten([for zone in access.merges : local.catalog_arns[zone]]))
+        },
+        {
+          Sid      = "ExcludeClosed"
+          Effect   = "Allow"
+          Action   = ["glue:GetCrawler", "glue:UpdateCrawler"]
+          Resource = [for zone in access.merges : "${local.glue_arn}:crawler/${local.crawler_names[zone]}"]
+        },
+      ] : statement if length(access.merges) > 0],
       [for zone in access.registers : {
         Sid      = "StartCrawler"
         Effect   = "Allow"

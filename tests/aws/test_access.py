@@ -15,13 +15,17 @@ from botocore.exceptions import ClientError
 from tests.aws.deployment import Aws, Deployment
 
 PREFIX = "totesys-test"
-JOBS = ("extract", "transform", "load")
+JOBS = ("extract", "transform", "load", "compact")
 CRAWLERS = ("raw", "processed")
 DATA = "address/batch=20261120T101500Z/part-00000.parquet"
 MANIFEST = "_batches/00000001.json"
 ATTEMPT = "_attempts/20261120T101500Z.json"
 NOTE = "_looked_at.json"
+MERGED = "merged/address/batch=20261120T101500Z-to-20261120T103500Z/part-00000.parquet"
+MERGE = "_merged/00000001.json"
 CODE = "code/0/extract.py"
+
+READ = [("get", it) for it in (DATA, ATTEMPT, MANIFEST, NOTE, MERGED, MERGE)]
 
 # Role → bucket → what it may do with which object; all else is refused.
 ALLOWED = {
@@ -31,12 +35,16 @@ ALLOWED = {
             ("get", ATTEMPT), ("put", ATTEMPT), ("delete", ATTEMPT),
             ("get", MANIFEST), ("put", MANIFEST),
             ("get", NOTE), ("put", NOTE),
+            ("get", MERGED), ("put", MERGED), ("delete", MERGED),
+            ("get", MERGE), ("put", MERGE),
         },
         "artifacts": {("get", CODE)},
     },
     "transform-job": {
-        "raw": {("get", DATA), ("get", ATTEMPT), ("get", MANIFEST), ("get", NOTE)},
+        "raw": {*READ},
         "processed": {
+            ("get", MERGED), ("put", MERGED), ("delete", MERGED),
+            ("get", MERGE), ("put", MERGE),
             ("get", DATA), ("put", DATA), ("delete", DATA),
             ("get", ATTEMPT), ("put", ATTEMPT),
             ("get", MANIFEST), ("put", MANIFEST),
@@ -44,20 +52,18 @@ ALLOWED = {
         },
         "artifacts": {("get", CODE)},
     },
-    "load-job": {
-        "processed": {("get", DATA), ("get", ATTEMPT), ("get", MANIFEST), ("get", NOTE)},
+    "load-job": {"processed": {*READ}, "artifacts": {("get", CODE)}},
+    "compact-job": {
+        "raw": {*READ, ("put", MERGED), ("delete", MERGED), ("put", MERGE)},
+        "processed": {*READ, ("put", MERGED), ("delete", MERGED), ("put", MERGE)},
         "artifacts": {("get", CODE)},
     },
-    "raw-crawler": {
-        "raw": {("get", DATA), ("get", ATTEMPT), ("get", MANIFEST), ("get", NOTE)},
-    },
-    "processed-crawler": {
-        "processed": {("get", DATA), ("get", ATTEMPT), ("get", MANIFEST), ("get", NOTE)},
-    },
+    "raw-crawler": {"raw": {*READ}},
+    "processed-crawler": {"processed": {*READ}},
 }  # fmt: skip
 OBJECTS = {
-    "raw": [DATA, MANIFEST, ATTEMPT, NOTE],
-    "processed": [DATA, MANIFEST, ATTEMPT, NOTE],
+    "raw": [DATA, MANIFEST, ATTEMPT, NOTE, MERGED, MERGE],
+    "processed": [DATA, MANIFEST, ATTEMPT, NOTE, MERGED, MERGE],
     "artifacts": [CODE],
     "athena": ["results/1.csv"],
 }
@@ -168,6 +174,7 @@ def test_each_job_reads_its_own_secret_only(aws: Aws, deployment: Deployment) ->
         "extract-job": [arns["source"]],
         "transform-job": [],
         "load-job": [arns["warehouse"]],
+        "compact-job": [],
         "raw-crawler": [],
         "processed-crawler": [],
     }
@@ -201,12 +208,32 @@ def test_each_job_starts_the_crawler_of_its_zone_only(
     assert names == ([f"crawler/{PREFIX}-{crawler}"] if crawler else [])
 
 
-# What glue_jobs/totelake/catalog.py and metrics.py call, and nothing beside it.
+REGISTER = {
+    "glue:GetTable",
+    "glue:UpdateTable",
+    "glue:BatchCreatePartition",
+    "glue:StartCrawler",
+}
+
+
+# What glue_jobs/totelake/catalog.py, swap.py and metrics.py call, and nothing beside it.
 @pytest.mark.parametrize(
     ("role", "actions"),
     [
-        ("extract-job", {"glue:GetTable", "glue:BatchCreatePartition", "glue:StartCrawler"}),
-        ("transform-job", {"glue:GetTable", "glue:BatchCreatePartition", "glue:StartCrawler"}),
+        ("extract-job", REGISTER),
+        ("transform-job", REGISTER),
+        (
+            "compact-job",
+            {
+                "glue:GetTable",
+                "glue:UpdateTable",
+                "glue:GetPartitions",
+                "glue:GetCrawler",
+                "glue:BatchCreatePartition",
+                "glue:BatchDeletePartition",
+                "glue:UpdateCrawler",
+            },  # fmt: skip
+        ),
         ("load-job", set()),
     ],
 )
