@@ -232,7 +232,7 @@ REGISTER = {
                 "glue:BatchCreatePartition",
                 "glue:BatchDeletePartition",
                 "glue:UpdateCrawler",
-            },  # fmt: skip
+            },
         ),
         ("load-job", set()),
     ],

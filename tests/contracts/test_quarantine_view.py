@@ -4,7 +4,7 @@ import duckdb
 
 from local.athena_views import quarantine_view
 from totelake.quality import QUARANTINE_COLUMNS
-from totelake.tables import QUARANTINE, STAR
+from totelake.tables import QUARANTINE, ROW_BATCH, STAR
 
 FIRST, SECOND = "20261120T101500Z", "20261120T103500Z"
 
@@ -13,17 +13,20 @@ def test_the_quarantine_shows_what_is_not_settled() -> None:
     """Guards against a rejected row that is shown for ever, and one that another's hides."""
     lake = duckdb.connect()
     for table in STAR.values():
-        lake.execute(f'CREATE TABLE {table.name} ("{table.key}" varchar, batch varchar)')
-    names = ", ".join(f"{name} varchar" for name in (*QUARANTINE_COLUMNS, "batch"))
+        lake.execute(
+            f'CREATE TABLE {table.name} ("{table.key}" varchar, batch varchar, {ROW_BATCH} varchar)'
+        )
+    columns = (*QUARANTINE_COLUMNS, "batch", ROW_BATCH)
+    names = ", ".join(f"{name} varchar" for name in columns)
     lake.execute(f"CREATE TABLE {QUARANTINE} ({names})")
 
     def accept(batch: str, table: str, key: str) -> None:
         """A version or a deletion: both are rows of the star's table."""
-        lake.execute(f"INSERT INTO {table} VALUES (?, ?)", [key, batch])
+        lake.execute(f"INSERT INTO {table} VALUES (?, ?, NULL)", [key, batch])
 
     def reject(batch: str, table: str, key: str | None) -> None:
         values = [table, "x", key, "rule", f"reason of {batch}", "{}", batch]
-        lake.execute(f"INSERT INTO {QUARANTINE} VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+        lake.execute(f"INSERT INTO {QUARANTINE} VALUES (?, ?, ?, ?, ?, ?, ?, NULL)", values)
 
     accept(FIRST, "fact_payment", "1")  # rejected after it was accepted: open
     reject(SECOND, "fact_payment", "1")
