@@ -134,7 +134,6 @@ locals {
         Resource = local.catalog_arns[zone]
       }],
       # Beside the batches, which it cannot touch; what a dead run left there goes.
-      # Beside the batches, which it cannot touch; what a dead run left there goes.
       [for statement in [
         {
           Sid      = "WriteMerged"
