@@ -75,8 +75,18 @@ def stored(aws: Aws, deployment: Deployment) -> dict[str, str]:
     buckets: dict[str, str] = deployment.outputs()["buckets"]
     for purpose, keys in OBJECTS.items():
         for key in keys:
-            aws.client("s3").put_object(Bucket=buckets[purpose], Key=key, Body=b"{}")
+            put(aws.client("s3"), buckets[purpose], key)
     return buckets
+
+
+def put(s3: Any, bucket: str, key: str) -> None:
+    """Write an object; a manifest as the jobs do, which only ever create one."""
+    only_new = {"IfNoneMatch": "*"} if key in (MANIFEST, MERGE) else {}
+    try:
+        s3.put_object(Bucket=bucket, Key=key, Body=b"{}", **only_new)
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "PreconditionFailed":
+            raise
 
 
 @pytest.fixture
@@ -107,10 +117,10 @@ def attempt(s3: Any, action: str, bucket: str, key: str) -> bool:
         if action == "get":
             s3.get_object(Bucket=bucket, Key=key)
         elif action == "put":
-            s3.put_object(Bucket=bucket, Key=key, Body=b"{}")
+            put(s3, bucket, key)
         else:
             s3.delete_object(Bucket=bucket, Key=key)
-            s3.put_object(Bucket=bucket, Key=key, Body=b"{}")
+            put(s3, bucket, key)
     except ClientError as error:
         if error.response["Error"]["Code"] not in ("AccessDenied", "403"):
             raise
