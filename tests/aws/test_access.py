@@ -69,8 +69,14 @@ def stored(aws: Aws, deployment: Deployment) -> dict[str, str]:
     buckets: dict[str, str] = deployment.outputs()["buckets"]
     for purpose, keys in OBJECTS.items():
         for key in keys:
-            aws.client("s3").put_object(Bucket=buckets[purpose], Key=key, Body=b"{}")
+            put(aws.client("s3"), buckets[purpose], key)
     return buckets
+
+
+def put(s3: Any, bucket: str, key: str) -> None:
+    """Put an object; a manifest as the bucket demands it of everyone: only if it is not there."""
+    demanded = {"IfNoneMatch": "*"} if key == MANIFEST else {}
+    s3.put_object(Bucket=bucket, Key=key, Body=b"{}", **demanded)
 
 
 @pytest.fixture
@@ -101,12 +107,15 @@ def attempt(s3: Any, action: str, bucket: str, key: str) -> bool:
         if action == "get":
             s3.get_object(Bucket=bucket, Key=key)
         elif action == "put":
-            s3.put_object(Bucket=bucket, Key=key, Body=b"{}")
+            put(s3, bucket, key)
         else:
             s3.delete_object(Bucket=bucket, Key=key)
-            s3.put_object(Bucket=bucket, Key=key, Body=b"{}")
+            put(s3, bucket, key)
     except ClientError as error:
-        if error.response["Error"]["Code"] not in ("AccessDenied", "403"):
+        code = error.response["Error"]["Code"]
+        if code == "PreconditionFailed":  # it was let in, and the manifest is there
+            return True
+        if code not in ("AccessDenied", "403"):
             raise
         return False
     return True
