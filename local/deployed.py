@@ -15,6 +15,13 @@ from totelake.runtime import SPARK_SETTINGS
 _ROLE = "arn:aws:iam::123456789012:role/rehearsal"
 _PURPOSES = "source", "warehouse"
 _OTHER_BUCKETS = "artifacts", "athena"
+# Of Terraform's variables, as far as the JSON files name them; a test compares the two.
+_DEFAULTS = {
+    "schedule": "cron(0/20 * * * ? *)",
+    "raw_format": "parquet",
+    "sweep": "auto",
+    "max_rejected_ratio": "0.5",
+}
 
 Client = Callable[[str], Any]
 
@@ -69,7 +76,7 @@ def without_terraform(client: Client, region: str, packages: Path, prefix: str) 
         secrets={purpose: f"{prefix}/{purpose}" for purpose in _PURPOSES},
         workgroup=prefix,
     )
-    values = {"schedule": "cron(0/20 * * * ? *)", "raw_format": "parquet"}
+    values = dict(_DEFAULTS)
     values |= {f"{zone}_zone": uri for zone, uri in deployment.zones.items()}
     values |= {f"{zone}_database": name for zone, name in deployment.databases.items()}
     values |= {f"{zone}_crawler": name for zone, name in deployment.crawlers.items()}
