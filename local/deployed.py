@@ -21,6 +21,8 @@ _DEFAULTS = {
     "raw_format": "parquet",
     "sweep": "auto",
     "max_rejected_ratio": "0.5",
+    "compact_schedule": "cron(40 2 ? * SUN *)",
+    "open_batches": "100",
 }
 
 Client = Callable[[str], Any]
@@ -175,9 +177,10 @@ def _workflow(glue: Any, workflow: Mapping[str, Any], prefix: str) -> None:
             kind["Predicate"] = {"Logical": trigger["logical"], "Conditions": conditions}
         elif "schedule" in trigger:
             kind["Schedule"] = trigger["schedule"]
+        if trigger.get("in_workflow", True):
+            kind["WorkflowName"] = prefix
         glue.create_trigger(
             Name=f"{prefix}-{name}",
-            WorkflowName=prefix,
             Actions=[{"JobName": f"{prefix}-{action['job']}"} for action in trigger["actions"]],
             **kind,
         )

@@ -75,7 +75,8 @@ def test_crawlers_views_and_queries_are_the_same(
     views, queries = [], []
     for aws in (own, account):
         tables = aws.client("glue").get_tables(DatabaseName=ours.databases["processed"])
-        views.append({t["Name"]: t["StorageDescriptor"]["Columns"] for t in tables["TableList"]})
+        columns = {t["Name"]: t["StorageDescriptor"]["Columns"] for t in tables["TableList"]}
+        views.append({name: [(c["Name"], c["Type"]) for c in it] for name, it in columns.items()})
         athena = aws.client("athena")
         ids = athena.list_named_queries(WorkGroup=ours.workgroup)["NamedQueryIds"]
         found = [athena.get_named_query(NamedQueryId=it)["NamedQuery"] for it in ids]
