@@ -30,7 +30,7 @@ from local.glue_records import MotoRecords
 from local.java import JavaError, jdbc_driver, s3a_jars
 from local.moto_process import MotoError, running_moto
 from local.postgres import PostgresError, PostgresServer, remove
-from local.progress import Progress, closing_table, remarks, seconds_table
+from local.progress import Progress, closing_table, remarks
 from local.rehearsal_checks import Check, checked
 from local.report import Added, added, mark, reconciled
 from local.run import CACHE, interrupt, job_environment, short
@@ -275,8 +275,6 @@ def _show(
 ) -> None:
     console.print()
     console.print(closing_table(reports, [result.added for result in results]))
-    console.print()
-    console.print(seconds_table([result.workflow for result in results]))
     console.print()
     for remark in remarks(reports):
         console.print(f"  {escape(remark)}", soft_wrap=True)
