@@ -22,6 +22,17 @@ def deployment(aws: Aws, tmp_path_factory: pytest.TempPathFactory) -> Deployment
     return prepared
 
 
+@pytest.fixture
+def last_of_deployment(deployment: Deployment) -> Deployment:
+    """The shared deployment, for the test that may destroy it: it runs after all others."""
+    return deployment
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Nobody finds the shared deployment destroyed."""
+    items.sort(key=lambda item: "last_of_deployment" in getattr(item, "fixturenames", ()))
+
+
 @pytest.fixture(scope="session")
 def account(deployment: Deployment) -> Aws:
     """The account after the apply."""

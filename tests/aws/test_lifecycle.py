@@ -1,7 +1,4 @@
-"""Apply, change, destroy: each leaves what it says.
-
-The last of the files that share a deployment, because it uses it up.
-"""
+"""Apply, change, destroy: each leaves what it says."""
 
 import json
 from pathlib import Path
@@ -80,7 +77,8 @@ def put_data(deployment: Deployment) -> None:
         s3.put_object(Bucket=bucket, Key="address/batch=2/part-00000.parquet", Body=b"rows")
 
 
-def test_change_and_destroy(deployment: Deployment) -> None:
+def test_change_and_destroy(last_of_deployment: Deployment) -> None:
+    deployment = last_of_deployment
     deployment.apply(**CHANGED)
     assert deployment.changes() == []
     glue = deployment.aws.client("glue")
