@@ -24,7 +24,7 @@ from typing import Any
 
 from totelake import __version__
 from totelake.errors import ConflictError, LakeError
-from totelake.lake import DataFile, Zone, to_json, written_as
+from totelake.lake import DataFile, Zone, read_document, to_json, written_as
 
 MANIFEST_VERSION = 1
 MANIFESTS, ATTEMPTS = "_batches", "_attempts"
@@ -132,30 +132,15 @@ def read_manifest(zone: Zone, name: str) -> Manifest:
     Raises:
         LakeError: If it is no manifest of a version that this library knows.
     """
-    place = f"{zone.uri}/{MANIFESTS}/{name}"
-    try:
-        content = json.loads(zone.read(MANIFESTS, name))
-        version = content["manifest_version"]
-        if version != MANIFEST_VERSION:
-            raise LakeError(
-                f"{place}: expected manifest version {MANIFEST_VERSION}, found {version}; "
-                "it was written by another release of these jobs, deploy that one"
-            )
-        content["tables"] = {
-            table: TableEntry(
-                **{
-                    **entry,
-                    "files": [DataFile(**file) for file in entry["files"]],
-                }
-            )
-            for table, entry in content["tables"].items()
-        }
-        return Manifest(**content)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise LakeError(
-            f"{place}: expected a manifest, found something unreadable ({error!r}); nothing was "
-            "done, restore the object from its previous version"
-        ) from error
+    return read_document(zone, MANIFESTS, name, "manifest", MANIFEST_VERSION, _manifest)
+
+
+def _manifest(content: dict[str, Any]) -> Manifest:
+    tables = {
+        table: TableEntry(**{**entry, "files": [DataFile(**file) for file in entry["files"]]})
+        for table, entry in content["tables"].items()
+    }
+    return Manifest(**{**content, "tables": tables})
 
 
 def raw_numbers(raw: Zone) -> list[int]:

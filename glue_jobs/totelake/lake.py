@@ -12,10 +12,10 @@ import os
 import re
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import fsspec
 import pyarrow as pa
@@ -36,6 +36,7 @@ ROW_GROUP_BYTES = 128 * 1024 * 1024
 FEW_ROWS = 10_000
 # No PostgreSQL text can hold it, so no value is ever taken for a null by mistake.
 _NO_VALUE = "\u0000"
+_Document = TypeVar("_Document")
 _HIDDEN = re.compile(r"\.(.+)\.[0-9a-f]{32}")
 
 
@@ -99,6 +100,39 @@ class Zone:
             self.filesystem.rm(self.path(*parts), recursive=True)
         except FileNotFoundError:
             return
+
+
+def read_document(
+    zone: Zone, folder: str, name: str, kind: str, version: int, parse: Callable[[Any], _Document]
+) -> _Document:
+    """Read one JSON document that a job committed to a zone.
+
+    Args:
+        zone: The zone.
+        folder: Folder of the document.
+        name: Its file name.
+        kind: What it is; its field ``<kind>_version`` says in which version.
+        version: The version that this library knows.
+        parse: What makes the document of its JSON value.
+
+    Raises:
+        LakeError: If it is unreadable or of another version.
+    """
+    place = f"{zone.uri}/{folder}/{name}"
+    try:
+        content = json.loads(zone.read(folder, name))
+        found = content[f"{kind}_version"]
+        if found != version:
+            raise LakeError(
+                f"{place}: expected {kind} version {version}, found {found}; it was written by "
+                "another release of these jobs, deploy that one"
+            )
+        return parse(content)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise LakeError(
+            f"{place}: expected a {kind}, found something unreadable ({error!r}); nothing was "
+            "done, restore the object from its previous version"
+        ) from error
 
 
 def write_object(

@@ -1,6 +1,6 @@
 """A table's rows over many batches, for those who need more than one batch at a time."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import reduce
 
@@ -10,6 +10,36 @@ from pyspark.sql import functions as F
 from totelake import lake
 from totelake.batch import Manifest
 from totelake.lake import Zone
+
+
+def frames(
+    spark: SparkSession, zone: Zone, manifests: Iterable[Manifest], table: str
+) -> list[tuple[Mapping[str, str], DataFrame]]:
+    """A table's rows in some batches of a zone, those of one schema together.
+
+    Args:
+        spark: The session.
+        zone: The zone.
+        manifests: The batches.
+        table: A table of the zone.
+
+    Returns:
+        For each schema among the batches its columns' Spark types by name, and the rows with these
+        columns and ``batch``; nothing where no batch has rows.
+    """
+    by_schema: dict[tuple[str, str], list[lake.DataFile]] = {}
+    columns: dict[str, Mapping[str, str]] = {}
+    for manifest in manifests:
+        entry = manifest.tables[table]
+        columns[entry.schema] = entry.columns
+        for file in entry.files:
+            named = replace(file, name=f"batch={manifest.batch}/{file.name}")
+            by_schema.setdefault((entry.schema, file.name.rsplit(".", 1)[-1]), []).append(named)
+    folder = f"{zone.uri.rstrip('/')}/{table}"
+    return [
+        (columns[schema], lake.read_frame(spark, folder, files, schema))
+        for (schema, _), files in by_schema.items()
+    ]
 
 
 def rows(
@@ -28,23 +58,14 @@ def rows(
         The columns of ``schema`` and whatever else a batch has, null where a batch lacks one, and
         the column ``batch``.
     """
-    by_schema: dict[tuple[str, str], list[lake.DataFile]] = {}
-    for manifest in manifests:
-        entry = manifest.tables[table]
-        for file in entry.files:
-            named = replace(file, name=f"batch={manifest.batch}/{file.name}")
-            by_schema.setdefault((entry.schema, file.name.rsplit(".", 1)[-1]), []).append(named)
-    folder = f"{zone.uri.rstrip('/')}/{table}"
     empty = spark.createDataFrame([], f"{schema}, batch string")
-    frames = [
-        lake.read_frame(spark, folder, files, columns) for (columns, _), files in by_schema.items()
-    ]
-    if not frames:
+    found = [rows for _, rows in frames(spark, zone, manifests, table)]
+    if not found:
         return empty
-    found = reduce(lambda one, other: one.unionByName(other, allowMissingColumns=True), frames)
+    together = reduce(lambda one, other: one.unionByName(other, allowMissingColumns=True), found)
     lacking = {
         wanted.name: F.lit(None).cast(wanted.dataType)
         for wanted in empty.schema
-        if wanted.name not in found.columns
+        if wanted.name not in together.columns
     }
-    return found.withColumns(lacking) if lacking else found
+    return together.withColumns(lacking) if lacking else together

@@ -11,14 +11,13 @@ after the first. So "the latest by ``batch``" is the same row before a merge and
 while the catalogue has both.
 """
 
-import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from totelake import __version__
 from totelake.errors import ConflictError, LakeError
-from totelake.lake import DataFile, Zone, to_json
+from totelake.lake import DataFile, Zone, read_document, to_json
 
 MERGE_VERSION = 1
 MERGES, MERGED = "_merged", "merged"
@@ -103,22 +102,12 @@ def _name(number: int) -> str:
 
 
 def _read(zone: Zone, name: str) -> Merge:
-    place = f"{zone.uri}/{MERGES}/{name}"
-    try:
-        content = json.loads(zone.read(MERGES, name))
-        version = content["merge_version"]
-        if version != MERGE_VERSION:
-            raise LakeError(
-                f"{place}: expected merge version {MERGE_VERSION}, found {version}; it was written "
-                "by another release of these jobs, deploy that one"
-            )
-        tables = {table: [_run(run) for run in runs] for table, runs in content["tables"].items()}
-        return Merge(**{**content, "tables": tables})
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise LakeError(
-            f"{place}: expected a merge's manifest, found something unreadable ({error!r}); "
-            "nothing was done, restore the object from its previous version"
-        ) from error
+    return read_document(zone, MERGES, name, "merge", MERGE_VERSION, _merge)
+
+
+def _merge(content: dict[str, Any]) -> Merge:
+    tables = {table: [_run(run) for run in runs] for table, runs in content["tables"].items()}
+    return Merge(**{**content, "tables": tables})
 
 
 def _run(content: dict[str, Any]) -> Run:

@@ -7,7 +7,7 @@ from itertools import takewhile
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from totelake import batch, changes, lake, runtime
+from totelake import batch, changes, lake, landed, runtime
 from totelake.batch import Manifest, TableEntry
 from totelake.lake import Zone
 from totelake.source import Source
@@ -25,20 +25,20 @@ def frames(
     if previous is None:
         return rows
     history = _History(spark, zone, previous)
-    landed = {}
+    new = {}
     for table, frame in rows.items():
         if wanted.mode_of(table) == COMPARE:
             state = changes.latest(history.all(table, dict(frame.dtypes)), SOURCE[table].key)
-            landed[table] = changes.differing(frame, state, table)
+            new[table] = changes.differing(frame, state, table)
         else:
-            landed[table] = _without_landed(history, table, frame, wanted)
+            new[table] = _without_landed(history, table, frame, wanted)
         if table in wanted.swept:
             everything = frame
             if wanted.mode_of(table) != COMPARE:
                 everything = source.read(spark, table, Window(COMPARE))
             gone = _tombstones(history, table, everything)
-            landed[table] = landed[table].unionByName(gone)
-    return changes.with_lookups(landed, rows) if wanted.mode == COMPARE else landed
+            new[table] = new[table].unionByName(gone)
+    return changes.with_lookups(new, rows) if wanted.mode == COMPARE else new
 
 
 @dataclass
@@ -81,23 +81,12 @@ class _History:
             types: The columns wanted, by name; null where a batch lacks one, or has it in a type
                 whose values are none of this one.
         """
-        by_schema: dict[tuple[str, str], list[lake.DataFile]] = {}
-        columns: dict[str, Mapping[str, str]] = {}
-        for manifest in manifests:
-            entry = manifest.tables[table]
-            columns[entry.schema] = entry.columns
-            for file in entry.files:
-                named = replace(file, name=f"batch={manifest.batch}/{file.name}")
-                by_schema.setdefault((entry.schema, file.name.rsplit(".", 1)[-1]), []).append(named)
-        folder = f"{self.zone.uri.rstrip('/')}/{table}"
         schema = ", ".join(f"`{name}` {type_}" for name, type_ in types.items())
-        landed = self.spark.createDataFrame([], f"{schema}, batch string")
-        for (found, _), files in by_schema.items():
-            rows = lake.read_frame(self.spark, folder, files, found)
-            landed = landed.unionByName(
-                rows.select(*[_as(name, types[name], columns[found]) for name in types], "batch")
-            )
-        return landed
+        wanted = self.spark.createDataFrame([], f"{schema}, batch string")
+        for found, rows in landed.frames(self.spark, self.zone, manifests, table):
+            columns = [_as(name, type_, found) for name, type_ in types.items()]
+            wanted = wanted.unionByName(rows.select(*columns, "batch"))
+        return wanted
 
 
 def _as(name: str, type_: str, found: Mapping[str, str]) -> Column:
@@ -123,11 +112,11 @@ def _without_landed(history: _History, table: str, frame: DataFrame, wanted: Win
         return seen.system == newest.system and seen.xmax > wanted.start
 
     types = {SOURCE[table].key: "bigint", ROW_XMIN: "bigint", ROW_CHANGE: "string"}
-    landed = history.back_while(reaches, table, types)
-    if landed is None:
+    before = history.back_while(reaches, table, types)
+    if before is None:
         return frame
     overlap = (F.col(ROW_CHANGE) == CHANGE) & changes.in_window(wanted.start, newest.xmax)
-    return changes.without_landed(frame, landed.where(overlap), table)
+    return changes.without_landed(frame, before.where(overlap), table)
 
 
 def _tombstones(history: _History, table: str, everything: DataFrame) -> DataFrame:
