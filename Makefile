@@ -78,11 +78,15 @@ clean: $(if $(wildcard .state),$(INSTALLED)) ## Remove what runs left behind; th
 
 ##@ Check it
 
+# A process a core, up to four: each has a Spark and a PostgreSQL of its own. Quick files first.
+TEST := $(PYTHON) -m pytest -n logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder \
+  --cov --cov-fail-under=90 --durations=10
+
 .PHONY: test
 test: $(INSTALLED) ## All tests but the slow ones; 90 % of glue_jobs has to be covered
 #  With Terraform, the deployment on a simulated AWS too;
 #  TF_PLUGIN_DIR=/folder  offline, with the provider from there
-	@$(PYTHON) -m pytest --cov --cov-fail-under=90 --durations=10
+	@$(TEST)
 
 .PHONY: soak
 soak: $(INSTALLED) ## Kill each job at each of its effects; histories at random, as long as you like
@@ -91,7 +95,7 @@ soak: $(INSTALLED) ## Kill each job at each of its effects; histories at random,
 
 .PHONY: test-all
 test-all: $(INSTALLED) tf-ready ## These and the slow ones: network, warehouse, rehearsal
-	@$(PYTHON) -m pytest --cov --cov-fail-under=90 --durations=10 -m ''
+	@$(TEST) -m ''
 
 .PHONY: check
 check: lint audit ## Style, types and security

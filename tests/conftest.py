@@ -17,6 +17,14 @@ ROOT = Path(__file__).resolve().parent.parent
 TOTESYS = ROOT.parent / "shared" / "totesys"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where processes share the work, one of them does all of a file, or of the deployment."""
+    for item in items:
+        file = item.nodeid.partition("::")[0]
+        deployed = file.startswith("tests/aws/")
+        item.add_marker(pytest.mark.xdist_group("deployment" if deployed else file))
+
+
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     """The one session: small, in UTC, with the JDBC driver and the jobs' own settings."""
