@@ -17,11 +17,9 @@ locals {
   zones = { for zone in ["raw", "processed"] : zone => "s3://${local.bucket_names[zone]}" }
 
   # The catalogue takes no hyphens.
-  database_names = {
-    raw       = coalesce(var.database_names.raw, replace("${local.prefix}-raw", "-", "_"))
-    processed = coalesce(var.database_names.processed, replace("${local.prefix}-processed", "-", "_"))
-  }
-  crawler_names = { for zone in keys(local.zones) : zone => "${local.prefix}-${zone}" }
+  default_database_names = { for zone in keys(local.zones) : zone => replace("${local.prefix}-${zone}", "-", "_") }
+  database_names         = { for zone, default in local.default_database_names : zone => coalesce(var.database_names[zone], default) }
+  crawler_names          = { for zone in keys(local.zones) : zone => "${local.prefix}-${zone}" }
   secret_names = {
     source    = "${local.prefix}/${var.secret_names.source}"
     warehouse = "${local.prefix}/${var.secret_names.warehouse}"
@@ -49,6 +47,8 @@ locals {
   code_folder = "${path.module}/../glue_jobs"
   workflow    = jsondecode(templatefile("${local.code_folder}/workflow.json", local.placeholders))
   job_names   = { for job in keys(local.workflow.jobs) : job => "${local.prefix}-${job}" }
+  # Of the file as it is: whatever else is wrong, a wrong job's name is told beside it.
+  declared_jobs = keys(jsondecode(file("${local.code_folder}/workflow.json")).jobs)
 
   crawlers = {
     for zone in keys(local.zones) :

@@ -51,8 +51,8 @@ variable "database_names" {
     error_message = "A database name is lower-case letters, digits and underscores; got ${jsonencode(var.database_names)}."
   }
   validation {
-    condition     = var.database_names.raw == null || var.database_names.raw != var.database_names.processed
-    error_message = "The raw and the processed database need different names, or their crawlers overwrite each other's tables; got \"${coalesce(var.database_names.raw, "null")}\" twice."
+    condition     = length(distinct([for zone, name in var.database_names : coalesce(name, local.default_database_names[zone])])) == 2
+    error_message = "The raw and the processed database need different names, or their crawlers overwrite each other's tables; got ${jsonencode(var.database_names)}, where null is ${jsonencode(local.default_database_names)}."
   }
 }
 
@@ -64,6 +64,10 @@ variable "secret_names" {
   })
   default = {}
 
+  validation {
+    condition     = alltrue([for name in values(var.secret_names) : can(regex("^[A-Za-z0-9/_+=.@-]{1,400}$", name))])
+    error_message = "A secret's name is letters, digits and /_+=.@-; got ${jsonencode(var.secret_names)}."
+  }
   validation {
     condition     = var.secret_names.source != var.secret_names.warehouse
     error_message = "The source and the warehouse need different secrets, or one job could read the other's password; got \"${var.secret_names.source}\" twice."
@@ -81,16 +85,12 @@ variable "schedule" {
   default = {}
 
   validation {
-    condition     = can(regex("^cron\\([0-9*/,-]+ [0-9*/,-]+ [0-9*?/,LW-]+ [0-9A-Z*/,-]+ [0-9A-Z*?/,L#-]+ [0-9*/,-]+\\)$", var.schedule.cron))
+    condition     = can(regex(local.cron_pattern, var.schedule.cron))
     error_message = "schedule.cron is cron(minutes hours day-of-month month day-of-week year), such as cron(0/20 * * * ? *); got \"${var.schedule.cron}\"."
   }
   validation {
     condition     = length(regexall("\\?", var.schedule.cron)) == 1
     error_message = "schedule.cron needs exactly one ? as day of month or day of week; got \"${var.schedule.cron}\"."
-  }
-  validation {
-    condition     = !can(regex("^cron\\((\\*|[0-9*]+/[1-4]) ", var.schedule.cron))
-    error_message = "Glue starts a schedule every 5 minutes at the most; got \"${var.schedule.cron}\"."
   }
 }
 
@@ -104,7 +104,7 @@ variable "compact" {
   default = {}
 
   validation {
-    condition     = can(regex("^cron\\([0-9]+ [0-9]+ [0-9*?/,LW-]+ [0-9A-Z*/,-]+ [0-9A-Z*?/,L#-]+ [0-9*/,-]+\\)$", var.compact.cron)) && length(regexall("\\?", var.compact.cron)) == 1
+    condition     = can(regex(local.cron_pattern, var.compact.cron)) && can(regex("^cron\\([0-9]+ [0-9]+ ", var.compact.cron)) && length(regexall("\\?", var.compact.cron)) == 1
     error_message = "compact.cron is cron(minute hour day-of-month month day-of-week year), with exactly one ? as day of month or day of week, such as cron(40 2 ? * SUN *); got \"${var.compact.cron}\"."
   }
   validation {
@@ -179,8 +179,8 @@ variable "workers" {
     error_message = "A timeout is 5 to 480 minutes: shorter ones stop a run that has only started; got ${jsonencode({ for job, w in var.workers : job => w.timeout_minutes })}."
   }
   validation {
-    condition     = length(setsubtract(keys(var.workers), concat(["default"], keys(local.workflow.jobs)))) == 0
-    error_message = "workers names a job of workflow.json (${join(", ", keys(local.workflow.jobs))}) or default; got ${jsonencode(keys(var.workers))}."
+    condition     = length(setsubtract(keys(var.workers), concat(["default"], local.declared_jobs))) == 0
+    error_message = "workers names a job of workflow.json (${join(", ", local.declared_jobs)}) or default; got ${jsonencode(keys(var.workers))}."
   }
 }
 
@@ -346,12 +346,16 @@ variable "alarms" {
   default = {}
 
   validation {
-    condition     = var.alarms.freshness_minutes >= 10 && var.alarms.freshness_minutes <= 1440
-    error_message = "alarms.freshness_minutes is 10 to 1440; got ${var.alarms.freshness_minutes}."
+    condition     = var.alarms.freshness_minutes >= 10 && var.alarms.freshness_minutes <= 1440 && floor(var.alarms.freshness_minutes) == var.alarms.freshness_minutes
+    error_message = "alarms.freshness_minutes is a whole number from 10 to 1440; got ${var.alarms.freshness_minutes}."
   }
   validation {
-    condition     = try(tonumber(regex("^cron\\([0-9*]+/([0-9]+) ", var.schedule.cron)[0]) < var.alarms.freshness_minutes, true)
+    condition     = !var.schedule.enabled || try(var.alarms.freshness_minutes > max(local.pauses...), true)
     error_message = "alarms.freshness_minutes is longer than the time between two runs, or it always alarms; got ${var.alarms.freshness_minutes} with \"${var.schedule.cron}\"."
+  }
+  validation {
+    condition     = !var.schedule.enabled || try(var.alarms.duration_minutes < min(local.pauses...), true)
+    error_message = "alarms.duration_minutes is shorter than the time between two runs, or it tells of starts that were dropped already; got ${var.alarms.duration_minutes} with \"${var.schedule.cron}\"."
   }
   validation {
     condition     = var.alarms.rejected_rows >= 1 && var.alarms.duration_minutes >= 1

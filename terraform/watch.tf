@@ -52,6 +52,7 @@ locals {
       threshold   = 1
       missing     = "notBreaching"
     } if length(access.registers) > 0 },
+    # A job beside the workflow keeps no start from happening: its timeout is enough, of which an event tells.
     { for job, it in local.workflow.jobs : "duration-${job}" => {
       description = "${job} takes ${var.alarms.duration_minutes} minutes or more: the next start may be dropped"
       metric      = "BatchSeconds"
@@ -72,14 +73,24 @@ resource "aws_sns_topic_policy" "alerts" {
   arn = aws_sns_topic.alerts.arn
   policy = jsonencode({
     Version = "2012-10-17"
-    Statement = [{
-      Sid       = "AlertsOfThisAccount"
-      Effect    = "Allow"
-      Action    = "sns:Publish"
-      Resource  = aws_sns_topic.alerts.arn
-      Principal = { Service = ["cloudwatch.amazonaws.com", "events.amazonaws.com"] }
-      Condition = { StringEquals = { "aws:SourceAccount" = local.account_id } }
-    }]
+    Statement = [
+      {
+        Sid       = "AlarmsOfThisAccount"
+        Effect    = "Allow"
+        Action    = "sns:Publish"
+        Resource  = aws_sns_topic.alerts.arn
+        Principal = { Service = "cloudwatch.amazonaws.com" }
+        Condition = { StringEquals = { "aws:SourceAccount" = local.account_id } }
+      },
+      # EventBridge says nothing that a condition could look at when it publishes: with one, no event would arrive.
+      {
+        Sid       = "Events"
+        Effect    = "Allow"
+        Action    = "sns:Publish"
+        Resource  = aws_sns_topic.alerts.arn
+        Principal = { Service = "events.amazonaws.com" }
+      },
+    ]
   })
 }
 

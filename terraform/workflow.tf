@@ -1,6 +1,33 @@
 # The workflow and its triggers, as workflow.json declares them, and the crawlers as branches beside it.
 
 locals {
+  # What a variable that holds a schedule has to look like. Each field of AWS's cron is a list of values, ranges and
+  # steps; the days have words of their own besides.
+  cron_fields = [for field in [
+    { value = "[0-5]?[0-9]", word = "" },
+    { value = "(?:[01]?[0-9]|2[0-3])", word = "" },
+    { value = "(?:0?[1-9]|[12][0-9]|3[01])", word = "|\\?|L|LW|[1-9][0-9]?W" },
+    { value = "(?:0?[1-9]|1[0-2]|JAN|FEB|MAR|APR|MAY|JUN|JUL|AUG|SEP|OCT|NOV|DEC)", word = "" },
+    { value = "(?:[1-7]|SUN|MON|TUE|WED|THU|FRI|SAT)", word = "|\\?|L|[1-7]L|[1-7]#[1-5]" },
+    { value = "(?:19[7-9]|20[0-9]|21[0-9])[0-9]", word = "" },
+    ] : merge(field, { item = "(?:\\*|${field.value}(?:-${field.value})?)(?:/[1-9][0-9]*)?" })
+  ]
+  cron_pattern = "^cron\\(${join(" ", [for it in local.cron_fields : "(?:${it.item}(?:,${it.item})*${it.word})"])}\\)$"
+
+  # From its first field: the minutes of an hour in which a run starts, and how far they are apart.
+  start_items = [
+    for it in regexall("(\\*|[0-9]+)(?:-([0-9]+))?(?:/([0-9]+))?", split(" ", var.schedule.cron)[0]) : {
+      from = tonumber(it[0] == "*" ? "0" : it[0])
+      to   = tonumber(it[1] != null ? it[1] : it[0] == "*" || it[2] != null ? "59" : it[0])
+      step = tonumber(it[2] != null ? it[2] : "1")
+    }
+  ]
+  starts = [
+    for minute in range(60) : minute
+    if anytrue([for it in local.start_items : minute >= it.from && minute <= it.to && (minute - it.from) % it.step == 0])
+  ]
+  pauses = [for index, minute in local.starts : try(local.starts[index + 1], local.starts[0] + 60) - minute]
+
   # The job after which a zone has something new to crawl. Nothing waits for a crawler.
   crawler_follows = { raw = "extract", processed = "transform" }
 
@@ -27,6 +54,13 @@ resource "aws_glue_workflow" "this" {
   name                = local.prefix
   description         = local.workflow.description
   max_concurrent_runs = local.workflow.max_concurrent_runs
+
+  lifecycle {
+    precondition {
+      condition     = try(min(local.pauses...) >= 5, false)
+      error_message = "Glue starts a schedule every 5 minutes at the most; got schedule.cron \"${var.schedule.cron}\"."
+    }
+  }
 }
 
 # A trigger that is off cannot be changed: the provider waits for it to be on. So what decides when a trigger fires

@@ -50,6 +50,18 @@ run "defaults" {
     error_message = "Merging starts weekly, beside the workflow, which has one start trigger."
   }
   assert {
+    condition     = alltrue([for trigger in aws_glue_trigger.this : alltrue([for action in trigger.actions : action.job_name != "totesys-test-reconcile"])])
+    error_message = "Nothing starts the job that is started on demand."
+  }
+  assert {
+    condition     = toset(jsondecode(aws_cloudwatch_event_rule.this["jobs"].event_pattern).detail.jobName) == toset([for job in aws_glue_job.this : job.name]) && toset(jsondecode(aws_cloudwatch_event_rule.this["crawlers"].event_pattern).detail.crawlerName) == toset([for crawler in aws_glue_crawler.this : crawler.name])
+    error_message = "The event rules name every job and every crawler."
+  }
+  assert {
+    condition     = toset([for name in keys(aws_cloudwatch_metric_alarm.this) : name if startswith(name, "duration-")]) == toset(["duration-extract", "duration-transform", "duration-load"])
+    error_message = "The jobs that a start may wait for have an alarm on their duration."
+  }
+  assert {
     condition     = aws_glue_job.this["compact"].default_arguments["--open_batches"] == "100" && length(aws_glue_job.this["compact"].connections) == 0
     error_message = "Merging leaves the newest batches alone and needs no network."
   }
@@ -91,8 +103,8 @@ run "schedule_off" {
   }
 
   assert {
-    condition     = !aws_glue_trigger.this["start"].enabled && aws_glue_trigger.this["after-extract"].enabled
-    error_message = "Only the start is off: a run started by hand goes all the way."
+    condition     = !aws_glue_trigger.this["start"].enabled && !aws_glue_trigger.this["weekly"].enabled && aws_glue_trigger.this["after-extract"].enabled
+    error_message = "Only what has a schedule is off: a run started by hand goes all the way."
   }
   assert {
     condition     = !contains(keys(aws_cloudwatch_metric_alarm.this), "freshness")
@@ -121,6 +133,10 @@ run "crawl_every_run" {
   }
 
   assert {
+    condition     = toset(keys(aws_glue_trigger.this)) == toset(["start", "after-extract", "after-transform", "crawl-raw", "crawl-processed"]) && alltrue([for trigger in aws_glue_trigger.this : trigger.workflow_name == "totesys-test"])
+    error_message = "Nothing is merged that every run would catalogue again, and all triggers are the workflow's."
+  }
+  assert {
     condition     = one(aws_glue_trigger.this["crawl-raw"].actions).crawler_name == "totesys-test-raw" && one(aws_glue_trigger.this["crawl-processed"].actions).crawler_name == "totesys-test-processed"
     error_message = "Each crawler is a branch of its own."
   }
@@ -135,6 +151,19 @@ run "crawl_every_run" {
   assert {
     condition     = alltrue([for statement in flatten(values(local.job_statements)) : statement.Sid != "StartCrawler"])
     error_message = "What no job starts, no job may start."
+  }
+}
+
+run "compact_off" {
+  command = plan
+
+  variables {
+    compact = { enabled = false }
+  }
+
+  assert {
+    condition     = toset(keys(aws_glue_trigger.this)) == toset(["start", "after-extract", "after-transform"])
+    error_message = "Without merging nothing stands beside the workflow."
   }
 }
 
@@ -193,7 +222,7 @@ run "existing_network" {
   }
 
   assert {
-    condition     = length(aws_glue_job.this["extract"].connections) == 1 && length(aws_glue_job.this["load"].connections) == 1 && length(aws_glue_job.this["transform"].connections) == 0
+    condition     = toset([for job, it in aws_glue_job.this : job if length(it.connections) == 1]) == toset(["extract", "load", "reconcile"])
     error_message = "Only the jobs that reach a database run in the network."
   }
   assert {

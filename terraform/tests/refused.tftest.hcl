@@ -74,16 +74,28 @@ run "schedule_too_often" {
 
   variables {
     schedule = { cron = "cron(0/2 * * * ? *)" }
+    alarms   = { duration_minutes = 1 }
   }
 
-  expect_failures = [var.schedule]
+  expect_failures = [aws_glue_workflow.this]
 }
 
-run "schedule_every_minute" {
+run "schedule_in_ten_minutes_on_end" {
   command = plan
 
   variables {
-    schedule = { cron = "cron(* * * * ? *)" }
+    schedule = { cron = "cron(0-9 * * * ? *)", enabled = false }
+  }
+
+  expect_failures = [aws_glue_workflow.this]
+}
+
+run "schedule_at_25_hours" {
+  command = plan
+
+  variables {
+    schedule = { cron = "cron(0 25 * * ? *)" }
+    alarms   = { freshness_minutes = 120 }
   }
 
   expect_failures = [var.schedule]
@@ -239,6 +251,26 @@ run "database_with_hyphen" {
   expect_failures = [var.database_names]
 }
 
+run "database_named_as_the_other_is_by_default" {
+  command = plan
+
+  variables {
+    database_names = { raw = "totesys_test_processed" }
+  }
+
+  expect_failures = [var.database_names]
+}
+
+run "secret_with_a_blank" {
+  command = plan
+
+  variables {
+    secret_names = { source = "my source" }
+  }
+
+  expect_failures = [var.secret_names]
+}
+
 run "secrets_overlap" {
   command = plan
 
@@ -304,6 +336,26 @@ run "freshness_shorter_than_schedule" {
 
   variables {
     alarms = { freshness_minutes = 15 }
+  }
+
+  expect_failures = [var.alarms]
+}
+
+run "freshness_shorter_than_an_hourly_schedule" {
+  command = plan
+
+  variables {
+    schedule = { cron = "cron(15 * * * ? *)" }
+  }
+
+  expect_failures = [var.alarms]
+}
+
+run "duration_of_a_whole_pause" {
+  command = plan
+
+  variables {
+    alarms = { duration_minutes = 20 }
   }
 
   expect_failures = [var.alarms]

@@ -15,8 +15,7 @@ from botocore.exceptions import ClientError
 from tests.aws.deployment import Aws, Deployment
 
 PREFIX = "totesys-test"
-JOBS = ("extract", "transform", "load", "compact")
-CRAWLERS = ("raw", "processed")
+JOBS = ("extract", "transform", "load", "reconcile", "compact")
 DATA = "address/batch=20261120T101500Z/part-00000.parquet"
 MANIFEST = "_batches/00000001.json"
 ATTEMPT = "_attempts/20261120T101500Z.json"
@@ -53,6 +52,7 @@ ALLOWED = {
         "artifacts": {("get", CODE)},
     },
     "load-job": {"processed": {*READ}, "artifacts": {("get", CODE)}},
+    "reconcile-job": {"raw": {*READ}, "processed": {*READ}, "artifacts": {("get", CODE)}},
     "compact-job": {
         "raw": {*READ, ("put", MERGED), ("delete", MERGED), ("put", MERGE)},
         "processed": {*READ, ("put", MERGED), ("delete", MERGED), ("put", MERGE)},
@@ -173,7 +173,7 @@ def test_actions_are_named_and_resources_narrow(account: Aws, role: str) -> None
             assert namespaces == ["Totelake", "Glue"]
 
 
-def test_each_job_reads_its_own_secret_only(aws: Aws, deployment: Deployment) -> None:
+def test_each_job_reads_the_secrets_of_its_databases_only(aws: Aws, deployment: Deployment) -> None:
     secrets = aws.client("secretsmanager")
     arns = {
         purpose: secrets.describe_secret(SecretId=name)["ARN"]
@@ -184,6 +184,7 @@ def test_each_job_reads_its_own_secret_only(aws: Aws, deployment: Deployment) ->
         "extract-job": [arns["source"]],
         "transform-job": [],
         "load-job": [arns["warehouse"]],
+        "reconcile-job": [arns["source"], arns["warehouse"]],  # it compares the two
         "compact-job": [],
         "raw-crawler": [],
         "processed-crawler": [],
@@ -209,7 +210,14 @@ def test_catalogue_of_its_own_zone_only(
 
 
 @pytest.mark.parametrize(
-    ("job", "crawler"), [("extract", "raw"), ("transform", "processed"), ("load", None)]
+    ("job", "crawler"),
+    [
+        ("extract", "raw"),
+        ("transform", "processed"),
+        ("load", None),
+        ("reconcile", None),
+        ("compact", None),
+    ],
 )
 def test_each_job_starts_the_crawler_of_its_zone_only(
     account: Aws, job: str, crawler: str | None
@@ -245,6 +253,7 @@ REGISTER = {
             },
         ),
         ("load-job", set()),
+        ("reconcile-job", set()),
     ],
 )
 def test_a_job_may_do_what_it_calls(account: Aws, role: str, actions: set[str]) -> None:

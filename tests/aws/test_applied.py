@@ -17,7 +17,7 @@ from totelake.runtime import Log
 from totelake.tables import QUARANTINE, SOURCE, STAR
 
 IN_WORKFLOW = ("extract", "transform", "load")
-JOBS = (*IN_WORKFLOW, "compact")
+JOBS = tuple(json.loads((REPOSITORY / "glue_jobs/workflow.json").read_text())["jobs"])
 PREFIX = "totesys-test"
 TABLES = {"raw": list(SOURCE), "processed": [*STAR, QUARANTINE]}
 
@@ -45,40 +45,26 @@ def test_second_plan_is_empty(deployment: Deployment) -> None:
     assert deployment.changes() == []
 
 
-@pytest.mark.parametrize(
-    ("variables", "sentences"),
-    [
-        (
-            {
-                "schedule": {"cron": "every 20 minutes"},
-                "alert_emails": ["someone.example.com"],
-                "database_names": {"raw": "lake", "processed": "lake"},
-                "secret_names": {"source": "db", "warehouse": "db"},
-            },
-            [
-                'such as cron(0/20 * * * ? *); got "every 20 minutes"',
-                'alert_emails are e-mail addresses; got ["someone.example.com"]',
-                'or their crawlers overwrite each other\'s tables; got "lake" twice',
-                'or one job could read the other\'s password; got "db" twice',
-            ],
-        ),
-        (
-            {"workers": {"load": {"type": "G.3X", "timeout_minutes": 2}}},
-            [
-                'A worker type is G.1X, G.2X, G.4X or G.8X; got {"load":"G.3X"}',
-                'shorter ones stop a run that has only started; got {"load":2}',
-            ],
-        ),
-    ],
-    ids=["names", "workers"],
-)
-def test_bad_input_is_refused_at_plan_by_a_sentence_that_quotes_it(
-    deployment: Deployment, variables: dict[str, Any], sentences: list[str]
-) -> None:
+def test_bad_input_is_refused_at_plan_by_sentences_that_quote_it(deployment: Deployment) -> None:
     """As an operator sees it: all that is wrong at once, in lines that Terraform has broken."""
-    given = [f"-var={name}={json.dumps(value)}" for name, value in variables.items()]
+    wrong = {
+        "schedule": {"cron": "every 20 minutes"},
+        "workers": {"lod": {"type": "G.3X", "timeout_minutes": 2}},
+        "alert_emails": ["someone.example.com"],
+        "database_names": {"raw": "lake", "processed": "lake"},
+        "secret_names": {"source": "db", "warehouse": "db"},
+    }
+    given = [f"-var={name}={json.dumps(value)}" for name, value in wrong.items()]
     said = deployment.terraform("plan", "-input=false", *given, ok=(1,))
-    for sentence in sentences:
+    for sentence in (
+        'such as cron(0/20 * * * ? *); got "every 20 minutes"',
+        'A worker type is G.1X, G.2X, G.4X or G.8X; got {"lod":"G.3X"}',
+        'shorter ones stop a run that has only started; got {"lod":2}',
+        'or default; got ["lod"]',
+        'alert_emails are e-mail addresses; got ["someone.example.com"]',
+        'overwrite each other\'s tables; got {"processed":"lake","raw":"lake"}',
+        'or one job could read the other\'s password; got "db" twice',
+    ):
         assert sentence in re.sub(r"[\s│]+", " ", said)
 
 
@@ -317,8 +303,10 @@ def test_alarms_and_events_reach_the_topic(aws: Aws, deployment: Deployment) -> 
     assert all(alarm["ActionsEnabled"] for alarm in alarms)
     sns = aws.client("sns")
     policy = json.loads(sns.get_topic_attributes(TopicArn=topic)["Attributes"]["Policy"])
-    allowed = policy["Statement"][0]["Principal"]["Service"]
-    assert sorted(allowed) == ["cloudwatch.amazonaws.com", "events.amazonaws.com"]
+    allowed = {it["Principal"]["Service"]: it for it in policy["Statement"]}
+    assert allowed.keys() == {"cloudwatch.amazonaws.com", "events.amazonaws.com"}
+    # AWS delivers no event to a topic whose policy has a condition for EventBridge; moto would.
+    assert "Condition" not in allowed["events.amazonaws.com"]
     emails = [
         it["Endpoint"]
         for it in sns.list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]

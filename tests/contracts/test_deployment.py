@@ -242,7 +242,7 @@ def test_what_can_be_refused_is_refused_in_a_test(variable: str) -> None:
 
 def test_what_is_refused_is_quoted() -> None:
     """Guards against a sentence that leaves one to guess which value was wrong."""
-    text = (TERRAFORM / "variables.tf").read_text()
-    messages = re.findall(r'^    error_message = "(.*)"$', text, re.MULTILINE)
-    assert len(messages) == text.count("validation {")
+    text = "".join(path.read_text() for path in TERRAFORM.glob("*.tf"))
+    messages = re.findall(r'^ +error_message = "(.*)"$', text, re.MULTILINE)
+    assert len(messages) == text.count("validation {") + text.count("precondition {")
     assert [message for message in messages if "${" not in message] == []
