@@ -2,7 +2,7 @@
 
 import sys
 
-from totelake import runtime
+from totelake import metrics, runtime
 from totelake.errors import ReconcileError
 from totelake.lake import Zone
 from totelake.places import Batches, Places, open_warehouse_snapshot
@@ -17,7 +17,7 @@ def main(argv: list[str]) -> None:
         argv, ["source_secret", "raw_zone", "processed_zone", "warehouse_secret"]
     )
     log = runtime.start_logging("reconcile")
-    with log.job(args):
+    with log.job(args), metrics.measured(args["JOB_NAME"], log):
         raw, processed = Zone(args["raw_zone"]), Zone(args["processed_zone"])
         with open_warehouse_snapshot(runtime.credentials(args["warehouse_secret"])) as warehouse:
             batches = Batches.of(raw, processed, warehouse.connection)

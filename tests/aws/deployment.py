@@ -17,7 +17,7 @@ from typing import Any
 import boto3
 import pytest
 
-from local import moto_process
+from local import moto_process, terraform
 from local.terraform import LOCAL_STATE, NO_LIFECYCLE, copy_configuration
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -26,21 +26,15 @@ REGION = "eu-west-2"
 
 def environment(endpoint: str) -> dict[str, str]:
     """This process's environment, with every AWS client sent to moto."""
-    # A machine's own Terraform settings could name another provider mirror.
-    kept = {k: v for k, v in os.environ.items() if k != "TF_CLI_CONFIG_FILE"}
-    return {
-        **{k: v for k, v in kept.items() if not k.startswith(("AWS_", "TF_VAR_"))},
+    aws = {
         "AWS_ENDPOINT_URL": endpoint,
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
         "AWS_DEFAULT_REGION": REGION,
         "AWS_EC2_METADATA_DISABLED": "true",
-        "CHECKPOINT_DISABLE": "1",
-        "TF_IN_AUTOMATION": "1",
-        "TF_VAR_environment": "test",
-        "TF_VAR_build_folder": "tests/build",
-        "TF_VAR_protect_data": "false",
     }
+    variables = {"environment": "test", "build_folder": "tests/build", "protect_data": "false"}
+    return terraform.environment(aws, variables)
 
 
 @dataclass
@@ -84,19 +78,16 @@ class Deployment:
         return result.stderr if result.returncode == 1 else result.stdout
 
     def apply(self, **variables: Any) -> None:
-        """Apply with these variables and nothing else; they are kept for the next plan."""
-        (self.folder / "test.auto.tfvars.json").write_text(json.dumps(variables))
-        self.terraform("apply", "-auto-approve", "-input=false")
+        """Apply with these variables and nothing else; they are kept for the next plan.
 
-    def changes(self) -> list[str]:
-        """What a second plan would do: lines like ``update aws_glue_job.this["load"]``."""
-        self.terraform("plan", "-input=false", "-out=plan", "-detailed-exitcode", ok=(0, 2))
-        shown = json.loads(self.terraform("show", "-json", "plan"))
-        return [
-            f"{'/'.join(it['change']['actions'])} {it['address']}"
-            for it in shown.get("resource_changes", [])
-            if it["change"]["actions"] not in (["no-op"], ["read"])
-        ]
+        What is there is not looked at again: `expect_empty_plan` does that, after each apply.
+        """
+        (self.folder / "test.auto.tfvars.json").write_text(json.dumps(variables))
+        self.terraform("apply", "-auto-approve", "-input=false", "-refresh=false")
+
+    def expect_empty_plan(self) -> None:
+        """Fail the test, with the plan, if a further apply would change anything."""
+        self.terraform("plan", "-input=false", "-detailed-exitcode")
 
     def outputs(self) -> dict[str, Any]:
         """Values of the outputs."""
@@ -104,8 +95,8 @@ class Deployment:
         return {name: output["value"] for name, output in state["outputs"].items()}
 
     def destroy(self) -> None:
-        """Destroy everything."""
-        self.terraform("destroy", "-auto-approve", "-input=false")
+        """Destroy everything, as it was applied."""
+        self.terraform("destroy", "-auto-approve", "-input=false", "-refresh=false")
 
 
 def prepare(folder: Path, aws: Aws, *, lifecycle: bool) -> Deployment:

@@ -42,7 +42,7 @@ def declared(path: str, outputs: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_second_plan_is_empty(deployment: Deployment) -> None:
-    assert deployment.changes() == []
+    deployment.expect_empty_plan()
 
 
 def test_bad_input_is_refused_at_plan_by_sentences_that_quote_it(deployment: Deployment) -> None:
@@ -299,6 +299,7 @@ def test_alarms_and_events_reach_the_topic(aws: Aws, deployment: Deployment) -> 
         *("freshness", "rejected", "catalog-extract", "catalog-transform"),
         *(f"duration-{job}" for job in IN_WORKFLOW),
     }
+    assert f"| alarms | {len(names)} × $" in (REPOSITORY / "docs/cost.md").read_text()
     assert all(alarm["AlarmActions"] == [topic] for alarm in alarms)
     assert all(alarm["ActionsEnabled"] for alarm in alarms)
     sns = aws.client("sns")

@@ -120,6 +120,17 @@ def test_metrics_watched_are_emitted_by_a_job() -> None:
     assert metrics() <= constants()
 
 
+@pytest.mark.parametrize("job", JOBS)
+def test_every_job_tells_how_long_it_took(job: str) -> None:
+    """Guards against a line of the dashboard that stays empty."""
+    called = {
+        ast.unparse(node.func)
+        for node in ast.walk(ast.parse((GLUE_JOBS / f"{job}.py").read_text()))
+        if isinstance(node, ast.Call)
+    }
+    assert "metrics.measured" in called
+
+
 def test_metrics_watched_are_the_agreed_ones() -> None:
     assert metrics() == {
         "Totelake",

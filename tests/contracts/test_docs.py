@@ -1,5 +1,6 @@
 """What the pages say is what the project does."""
 
+import math
 import re
 from pathlib import Path
 
@@ -38,6 +39,29 @@ def test_every_path_of_a_page_exists(page: Path) -> None:
 def test_the_ci_runs_what_the_readme_names() -> None:
     lines = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
     assert {"make lint", "make audit", "make test", "make test-all"} <= {it.strip() for it in lines}
+
+
+def product(factors: str) -> float:
+    """Of ``3 × 20 ÷ 60``, from left to right."""
+    first, *rest = re.split(r" (?=[×÷])", factors)
+    numbers = [float(it[2:]) ** (-1 if it[0] == "÷" else 1) for it in rest]
+    return float(first) * math.prod(numbers)
+
+
+def test_the_costs_are_what_their_arithmetic_gives() -> None:
+    """Each sum or product with its result after ``=`` or in the next cell, its words left out."""
+    text = (ROOT / "docs" / "cost.md").read_text(encoding="utf-8")
+    figures = re.sub(r" +", " ", re.sub(r"[*$,]|[A-Za-z][\w.]*", "", text))
+    number = r"\d+(?:\.\d+)?"
+    found = re.findall(rf"({number}(?: [×÷+] {number})+) [=|] ({number})", figures)
+    assert len(found) >= 20
+    wrong = []
+    for arithmetic, result in found:
+        value = sum(product(factors) for factors in arithmetic.split(" + "))
+        half_of_last_digit = 0.5 * 10 ** -len(result.partition(".")[2])
+        if not math.isclose(value, float(result), abs_tol=half_of_last_digit):
+            wrong.append(f"{arithmetic} = {value}, not {result}")
+    assert wrong == []
 
 
 def test_the_runbook_has_an_entry_for_every_alert() -> None:
