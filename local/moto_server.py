@@ -2,7 +2,8 @@
 
 moto stands in for AWS on a laptop. Where it differs from AWS in something that `terraform apply`,
 a second plan, a change or a destroy runs into, it is patched here, each patch naming the gap.
-Nothing is added that AWS would refuse. The patches reach into moto's internals, so moto is pinned.
+Nothing is added that AWS would refuse, but the action by which `local.glue` tells how a run went.
+The patches reach into moto's internals, so moto is pinned.
 
 Use: ``python local/moto_server.py -H 127.0.0.1 -p 5123``, or ``patch()`` before starting moto by
 other means.

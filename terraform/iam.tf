@@ -21,6 +21,8 @@ locals {
   log_group_arn = "arn:${local.partition}:logs:${local.arn_suffix}:log-group"
   ec2_arn       = "arn:${local.partition}:ec2:${local.arn_suffix}"
 
+  job_subnet_arns = [for id in local.job_subnets : "${local.ec2_arn}:subnet/${id}"]
+
   catalog_arns = {
     for zone, database in local.database_names : zone => [
       "${local.glue_arn}:catalog",
@@ -54,17 +56,21 @@ locals {
       Resource = ["*"]
     },
     {
-      Sid      = "AttachToNetwork"
-      Effect   = "Allow"
-      Action   = ["ec2:CreateNetworkInterface"]
-      Resource = concat(["${local.ec2_arn}:network-interface/*"], [for id in local.job_security_groups : "${local.ec2_arn}:security-group/${id}"], [for id in local.job_subnets : "${local.ec2_arn}:subnet/${id}"])
+      Sid    = "AttachToNetwork"
+      Effect = "Allow"
+      Action = ["ec2:CreateNetworkInterface"]
+      Resource = concat(
+        ["${local.ec2_arn}:network-interface/*"],
+        [for id in local.job_security_groups : "${local.ec2_arn}:security-group/${id}"],
+        local.job_subnet_arns,
+      )
     },
     {
       Sid       = "DetachFromNetwork"
       Effect    = "Allow"
       Action    = ["ec2:DeleteNetworkInterface"]
       Resource  = ["${local.ec2_arn}:network-interface/*"]
-      Condition = { ArnEquals = { "ec2:Subnet" = [for id in local.job_subnets : "${local.ec2_arn}:subnet/${id}"] } }
+      Condition = { ArnEquals = { "ec2:Subnet" = local.job_subnet_arns } }
     },
     {
       Sid       = "TagNetworkInterfaces"

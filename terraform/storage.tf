@@ -109,7 +109,7 @@ locals {
 
   # A manifest is the commit of a batch, or of a merge: it is created once, by a request that demands so, and never replaced.
   create_only = {
-    for zone in keys(local.zones) : zone => {
+    for zone in keys(local.zones) : zone => [{
       Sid       = "ManifestsAreCreatedOnce"
       Effect    = "Deny"
       Principal = "*"
@@ -119,7 +119,7 @@ locals {
         Null = { "s3:if-none-match" = "true" }
         Bool = { "s3:ObjectCreationOperation" = "true" }
       }
-    }
+    }]
   }
 }
 
@@ -129,7 +129,7 @@ resource "aws_s3_bucket_policy" "this" {
   bucket = aws_s3_bucket.this[each.key].id
   policy = jsonencode({
     Version   = "2012-10-17"
-    Statement = concat([local.tls_only[each.key]], [for statement in [lookup(local.create_only, each.key, null)] : statement if statement != null])
+    Statement = concat([local.tls_only[each.key]], try(local.create_only[each.key], []))
   })
 
   depends_on = [aws_s3_bucket_public_access_block.this]

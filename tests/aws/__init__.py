@@ -1,1 +1,5 @@
 """Terraform applied to moto."""
+
+import pytest
+
+pytest.register_assert_rewrite("tests.aws.everything")

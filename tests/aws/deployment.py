@@ -10,7 +10,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,14 +39,15 @@ def environment(endpoint: str) -> dict[str, str]:
 
 @dataclass
 class Aws:
-    """A running moto."""
+    """A running moto, for one thread: boto3's default session is not for several."""
 
     endpoint: str
+    session: boto3.Session = field(default_factory=boto3.Session)
 
     def client(self, service: str, **credentials: str) -> Any:
         """A client of one service, by default as an administrator."""
         keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test", **credentials}
-        return boto3.client(service, endpoint_url=self.endpoint, region_name=REGION, **keys)
+        return self.session.client(service, endpoint_url=self.endpoint, region_name=REGION, **keys)
 
 
 @contextmanager

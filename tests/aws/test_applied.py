@@ -329,10 +329,12 @@ def test_queries_are_there_with_what_they_answer(account: Aws) -> None:
     assert group["ResultConfiguration"]["EncryptionConfiguration"]["EncryptionOption"] == "SSE_S3"
 
 
-def test_dashboard_shows_the_region_it_is_in(account: Aws) -> None:
+def test_dashboard_shows_every_job_in_the_region_it_is_in(account: Aws) -> None:
     body = account.client("cloudwatch").get_dashboard(DashboardName=PREFIX)["DashboardBody"]
     widgets = json.loads(body)["widgets"]
     assert {widget["properties"]["region"] for widget in widgets} == {REGION}
     titles = " ".join(widget["properties"]["title"] for widget in widgets)
     for subject in ("Freshness", "Rows landed", "Rows loaded", "rejected", "Seconds", "DPU-hours"):
         assert subject in titles
+    for job in JOBS:  # how long it took, and its DPU-hours
+        assert body.count(f'"{PREFIX}-{job}"') >= 2
