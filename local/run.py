@@ -38,7 +38,7 @@ from totelake.reconcile import Report
 REPOSITORY = Path(__file__).resolve().parents[1]
 SCRIPTS = REPOSITORY / "glue_jobs"
 CACHE = REPOSITORY / ".cache"
-SOURCE_SECRET, WAREHOUSE_SECRET = "totesys/source", "totesys/warehouse"  # nosec B105: names
+SOURCE_SECRET, WAREHOUSE_SECRET = "totesys/source", "totesys/warehouse"  # nosec B105  # names
 WORKING_DAYS = 22  # of a month
 # Settings of another Spark or AWS account, and what holds passwords: not for the jobs.
 _NOT_INHERITED = ("AWS_", "SPARK_", "PYSPARK_", "MAKE", "MFLAGS", "SOURCE_URL", "WAREHOUSE_URL")

@@ -154,7 +154,7 @@ class Processes:
         process = self._start(command, log.path)
         if process is None:
             return STOPPED, "the run was stopped before it began"
-        assert process.stdout is not None  # nosec B101: asked for in _start
+        assert process.stdout is not None  # nosec B101  # asked for in _start
         reader = Thread(target=log.copy, args=(process.stdout,), daemon=True)
         reader.start()
         try:

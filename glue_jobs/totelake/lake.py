@@ -305,7 +305,7 @@ def write_counted(
         from pyspark import TaskContext
 
         context = TaskContext.get()
-        assert context is not None  # nosec B101: always so inside a task
+        assert context is not None  # nosec B101  # always so inside a task
         part = context.partitionId()
         counts: Counter[str] = Counter()
         file = write_part(_counted(batches, count_by, counts), folder_uri, part, file_format)

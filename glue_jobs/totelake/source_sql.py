@@ -130,7 +130,7 @@ def mark_statement(table: str, window: Window) -> str:
     changes until then.
     """
     watermark = SOURCE[table].watermark
-    assert watermark is not None  # nosec B101: asked for tables with a watermark only
+    assert watermark is not None  # nosec B101  # asked for tables with a watermark only
     column = f"t.{identifier(watermark.column)}"
     overlap = f"interval {literal(f'{watermark.overlap.total_seconds()} seconds')}"
     changed = "TRUE"
