@@ -156,6 +156,9 @@ views: $(INSTALLED) ## terraform/views.json from the declared tables
 tf-docs: $(INSTALLED) ## terraform/README.md from variables and outputs
 	@$(PYTHON) -m local.terraform_docs
 
+# Apart from a deployment's folder: its state is in AWS, and would want credentials here too.
+tf-ready tf-check: export TF_DATA_DIR := .terraform/check
+
 # Says why not when Terraform or its provider cannot be had.
 .PHONY: tf-ready
 tf-ready:

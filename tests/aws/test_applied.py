@@ -55,7 +55,7 @@ def test_bad_input_is_refused_at_plan_by_sentences_that_quote_it(deployment: Dep
         "secret_names": {"source": "db", "warehouse": "db"},
     }
     given = [f"-var={name}={json.dumps(value)}" for name, value in wrong.items()]
-    said = deployment.terraform("plan", "-input=false", *given, ok=(1,))
+    said = deployment.terraform("plan", "-input=false", "-refresh=false", *given, ok=(1,))
     for sentence in (
         'such as cron(0/20 * * * ? *); got "every 20 minutes"',
         'A worker type is G.1X, G.2X, G.4X or G.8X; got {"lod":"G.3X"}',
