@@ -259,7 +259,8 @@ def _deliver_events_to_topics() -> None:
         topics = [t for t in self.targets if parse_arn(t["Arn"]).service == "sns"]
         for target in topics if self.event_pattern.matches_event(original_event) else []:
             backend = sns_backends[self.account_id][self.region_name]
-            backend.publish(message=_text(target, original_event), arn=target["Arn"])
+            if _lets_events_in(json.loads(backend.get_topic(target["Arn"]).policy)):
+                backend.publish(message=_text(target, original_event), arn=target["Arn"])
         everything = self.targets
         self.targets = [target for target in everything if target not in topics]
         try:
@@ -268,6 +269,16 @@ def _deliver_events_to_topics() -> None:
             self.targets = everything
 
     Rule.send_to_targets = send_to_targets  # type: ignore[method-assign]
+
+
+def _lets_events_in(policy: Mapping[str, Any]) -> bool:
+    """Whether a topic takes what EventBridge publishes, which no condition ever holds for."""
+    return any(
+        statement["Effect"] == "Allow"
+        and "Condition" not in statement
+        and "events.amazonaws.com" in statement["Principal"].get("Service", ())
+        for statement in policy["Statement"]
+    )
 
 
 def _evaluate_alarms() -> None:

@@ -336,7 +336,7 @@ variable "alert_emails" {
 variable "alarms" {
   description = <<-EOT
     When to tell: freshness_minutes without the warehouse being brought up to date, rejected_rows in one run, duration_minutes of one job.
-    With a schedule that pauses, freshness_minutes is longer than the pause.
+    freshness_minutes is longer than the time between two runs (with a schedule that pauses, than the pause), duration_minutes shorter.
   EOT
   type = object({
     freshness_minutes = optional(number, 30)

@@ -226,6 +226,10 @@ run "existing_network" {
     error_message = "Only the jobs that reach a database run in the network."
   }
   assert {
+    condition     = alltrue([for statement in flatten(values(local.job_statements)) : !contains(statement.Resource, "*") || contains(["PublishMetrics", "LookAtNetwork"], statement.Sid)])
+    error_message = "In a network, too, only what AWS cannot narrow has the resource *."
+  }
+  assert {
     condition     = length(aws_vpc.this) == 0 && length(aws_vpc_endpoint.interface) == 0
     error_message = "Nothing is built in a network that exists."
   }

@@ -306,7 +306,6 @@ def test_alarms_and_events_reach_the_topic(aws: Aws, deployment: Deployment) -> 
     policy = json.loads(sns.get_topic_attributes(TopicArn=topic)["Attributes"]["Policy"])
     allowed = {it["Principal"]["Service"]: it for it in policy["Statement"]}
     assert allowed.keys() == {"cloudwatch.amazonaws.com", "events.amazonaws.com"}
-    # AWS delivers no event to a topic whose policy has a condition for EventBridge; moto would.
     assert "Condition" not in allowed["events.amazonaws.com"]
     emails = [
         it["Endpoint"]

@@ -140,6 +140,12 @@ def test_event_reaches_a_topic_as_the_transformer_words_it(own: Aws) -> None:
     url = sqs.create_queue(QueueName="inbox")["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]
     topic = sns.create_topic(Name="alerts")["TopicArn"]
+    allow = {
+        "Effect": "Allow",
+        "Action": "sns:Publish",
+        "Resource": topic,
+        "Principal": {"Service": "events.amazonaws.com"},
+    }
     sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn["QueueArn"])
     pattern = {"source": ["aws.glue"], "detail": {"state": ["FAILED"]}}
     events.put_rule(Name="rule", EventPattern=json.dumps(pattern))
@@ -149,7 +155,10 @@ def test_event_reaches_a_topic_as_the_transformer_words_it(own: Aws) -> None:
     }
     target = {"Id": "1", "Arn": topic, "InputTransformer": transformer}
     events.put_targets(Rule="rule", Targets=[target])
-    for state in ("SUCCEEDED", "FAILED"):
+    conditional = {**allow, "Condition": {"StringEquals": {"aws:SourceAccount": "123456789012"}}}
+    for state, statement in (("SUCCEEDED", allow), ("FAILED", conditional), ("FAILED", allow)):
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+        sns.set_topic_attributes(TopicArn=topic, AttributeName="Policy", AttributeValue=policy)
         detail = json.dumps({"jobName": "load", "state": state})
         events.put_events(Entries=[{"Source": "aws.glue", "DetailType": "x", "Detail": detail}])
     messages = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10)["Messages"]
