@@ -65,18 +65,25 @@ class Bench:
 
     def run_and_kill(self, job: str, at: int = 0, match: str = "") -> int:
         """Run a job in processes of its own, killed at an effect; its exit status."""
-        environment = job_environment(os.environ, self.pipeline.aws, self.folder / "process")
-        environment["PYTHONPATH"] = f"{WATCH}:{environment['PYTHONPATH']}"
-        words = [str(WATCH / "run_job.py"), str(SCRIPTS / f"{job}.py"), "--JOB_NAME", job]
         with self.armed(effects.KILL, at, match):
-            done = subprocess.run(
-                [sys.executable, *words, *self.pipeline.words(job)],
-                env=environment,
-                start_new_session=True,
-                capture_output=True,
-                check=False,
-            )
-        return done.returncode
+            return self.process(job).returncode
+
+    def process(self, job: str, **more: str) -> subprocess.CompletedProcess[str]:
+        """Run a job in processes of its own, with more settings of Spark's."""
+        folder = self.folder / "process"
+        environment = job_environment(os.environ, self.pipeline.aws, folder)
+        environment["PYTHONPATH"] = f"{WATCH}:{environment['PYTHONPATH']}"
+        with (folder / "spark" / "spark-defaults.conf").open("a") as settings:
+            settings.writelines(f"{name} {value}\n" for name, value in more.items())
+        words = [str(WATCH / "run_job.py"), str(SCRIPTS / f"{job}.py"), "--JOB_NAME", job]
+        return subprocess.run(
+            [sys.executable, *words, *self.pipeline.words(job)],
+            env=environment,
+            start_new_session=True,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
 
     def keep(self) -> None:
         """Remember lake and warehouse as they are."""
