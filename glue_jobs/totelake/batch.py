@@ -397,10 +397,11 @@ def sweep(raw: Zone, tables: list[str]) -> list[str]:
 
 
 def remove_hidden(zone: Zone) -> None:
-    """Remove manifests and announcements that dead runs left half written on a disk.
+    """Remove manifests, announcements and notes that dead runs left half written on a disk.
 
-    One whose name is taken can never get it. An announcement may go at any time: whoever is
-    about to make it finds its id taken and announces the next.
+    A manifest whose name is taken can never get it. An announcement may go at any time: whoever
+    is about to make it finds its id taken and announces the next. So may a note: whoever is about
+    to write it does so again.
     """
     manifests = zone.names(MANIFESTS)
     for name in manifests:
@@ -409,6 +410,9 @@ def remove_hidden(zone: Zone) -> None:
     for name in zone.names(ATTEMPTS):
         if written_as(name):
             zone.remove(ATTEMPTS, name)
+    for name in zone.names():
+        if written_as(name):
+            zone.remove(name)
 
 
 def remove_strays(processed: Zone, batch: str, entries: dict[str, TableEntry]) -> list[str]:

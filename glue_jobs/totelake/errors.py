@@ -37,6 +37,10 @@ class QualityError(TotelakeError):
     """A batch does not add up: rows in are not rows out plus rows rejected."""
 
 
+class SparkError(TotelakeError):
+    """Spark's Java process ended before its work did."""
+
+
 class WarehouseError(TotelakeError):
     """The warehouse cannot be reached or refused what was to be loaded."""
 

@@ -177,6 +177,10 @@ def _write_file(path: str, content: bytes, only_if_absent: bool) -> None:
             os.link(hidden, path)
         else:
             os.replace(hidden, path)
+    except OSError as error:
+        # Of a full disk, writing does not say which file it has no room for.
+        error.filename = error.filename or path
+        raise
     finally:
         with suppress(FileNotFoundError):
             os.unlink(hidden)

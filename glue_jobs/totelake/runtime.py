@@ -26,12 +26,12 @@ from awsglue.utils import GlueArgumentError, getResolvedOptions
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from pg8000.exceptions import DatabaseError, InterfaceError
-from py4j.protocol import Py4JJavaError
+from py4j.protocol import Py4JError, Py4JJavaError
 from pyspark import inheritable_thread_target
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
-from totelake.errors import ArgumentError, CredentialError
+from totelake.errors import ArgumentError, CredentialError, SparkError
 
 _LOGGER = logging.getLogger("totelake")
 _T = TypeVar("_T")
@@ -274,15 +274,30 @@ def in_parallel(work: Callable[[_T], _R], items: Iterable[_T]) -> list[_R]:
 
     Raises:
         Exception: The first failure, once what was running has ended; the rest is not begun.
+        SparkError: In place of one that says only that Java does not answer.
     """
     with ThreadPoolExecutor(_TABLES_AT_ONCE) as pool:
-        futures = [pool.submit(inheritable_thread_target(work), item) for item in items]
+        futures = [pool.submit(_do, inheritable_thread_target(work), item) for item in items]
         try:
             return [future.result() for future in futures]
         except BaseException:
             for future in futures:
                 future.cancel()
             raise
+
+
+def _do(work: Callable[[_T], _R], item: _T) -> _R:
+    try:
+        return work(item)
+    except (Py4JError, ConnectionRefusedError) as error:
+        # What Java raised has its trace. Without one, nobody is there who could say anything.
+        if isinstance(error, Py4JJavaError) or "Trace:" in str(error):
+            raise
+        raise SparkError(
+            "expected Spark's Java process to do its work, found that it has ended: most often it "
+            "had too little memory, its own log then says java.lang.OutOfMemoryError. Nothing of "
+            "the batch at work was committed; run again, with a bigger worker type if it recurs"
+        ) from error
 
 
 class Log:

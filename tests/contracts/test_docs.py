@@ -1,5 +1,6 @@
 """What the pages say is what the project does."""
 
+import ast
 import math
 import re
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 
 from local import catalogue
 from tests.conftest import ROOT
+from totelake import errors
 
 README = ROOT / "README.md"
 
@@ -78,3 +80,50 @@ def test_the_runbook_has_an_entry_for_every_alert() -> None:
         assert any(re.match(rf"\| alarm `{alarm}[`-]", line) for line in entries), alarm
     for state in re.findall(r"\w+", " ".join(states)):
         assert any(f"is {state}`" in line for line in entries), state
+
+
+def raised() -> dict[str, str]:
+    """What each error of the jobs says, with … for what is filled in, by where it is made."""
+    classes = {name for name, it in vars(errors).items() if isinstance(it, type)}
+    calls = (
+        (path.name, node)
+        for path in sorted((ROOT / "glue_jobs").rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    )
+    return {
+        f"{name}:{call.lineno}": template(call.args[0])
+        for name, call in calls
+        if call.func.id in classes
+    }
+
+
+def template(message: ast.expr) -> str:
+    """A message's own words, with … for what is filled in."""
+    if isinstance(message, ast.Constant):
+        return str(message.value)
+    if isinstance(message, ast.JoinedStr):
+        return "".join(map(template, message.values))
+    if isinstance(message, ast.BinOp):
+        return template(message.left) + template(message.right)
+    return "…"
+
+
+def test_the_runbook_has_an_entry_for_every_error() -> None:
+    """Guards against an error that nobody knows what to do about."""
+    runbook = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
+    errors_table = runbook[: runbook.index("## Alerts")]
+    firsts = re.findall(r"^\| ([^|]*)\|", errors_table, re.MULTILINE)
+    known = [
+        ".*".join(map(re.escape, words.split("…")))
+        for first in firsts
+        for words in re.findall(r"`([^`]+)`", first)
+    ]
+    messages = raised()
+    assert len(messages) > 40
+    unknown = {
+        where: message
+        for where, message in messages.items()
+        if not any(re.search(words, message) for words in known)
+    }
+    assert unknown == {}

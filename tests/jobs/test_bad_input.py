@@ -16,10 +16,12 @@ from totelake.errors import (
     SourceError,
     WarehouseError,
 )
+from totelake.lake import Zone
 
 from .conftest import Pipeline
 
 Main = Callable[[list[str]], None]
+ID = "20261120T101500Z"
 
 
 @pytest.mark.parametrize("main", [extract.main, transform.main, load.main])
@@ -126,25 +128,43 @@ def test_an_unreadable_manifest(pipeline: Pipeline, content: str) -> None:
         with pytest.raises(LakeError, match=r"00000001.json: expected a manifest, found"):
             job()
     assert pipeline.objects() == before
+    pipeline.processed.write(content.encode(), "_batches", f"{ID}.json")
+    with pytest.raises(LakeError, match=rf"{ID}.json: expected a manifest, found"):
+        pipeline.load()
 
 
 def test_a_manifest_of_a_newer_release(pipeline: Pipeline) -> None:
+    """Guards against an older release that goes on from what it does not understand."""
     pipeline.extract()
-    manifest = Path(pipeline.raw.uri.removeprefix("file://")) / "_batches" / "00000001.json"
-    text = manifest.read_text().replace('"manifest_version": 1', '"manifest_version": 2')
-    manifest.write_text(text)
-    with pytest.raises(LakeError, match=r"expected manifest version 1, found 2"):
-        pipeline.transform()
+    text = pipeline.raw.read("_batches", "00000001.json").decode()
+    newer = text.replace('"manifest_version": 1', '"manifest_version": 2').encode()
+    pipeline.raw.write(newer, "_batches", "00000001.json")
+    pipeline.source.run("UPDATE design SET file_name = 'x'")
+    before = pipeline.objects()
+    for job in (pipeline.extract, pipeline.transform):
+        with pytest.raises(LakeError, match=r"00000001.json: expected manifest version 1, found 2"):
+            job()
+    assert pipeline.objects() == before
+    pipeline.processed.write(newer, "_batches", f"{ID}.json")
+    with pytest.raises(LakeError, match=rf"{ID}.json: expected manifest version 1, found 2"):
+        pipeline.load()
+    assert pipeline.rows("SELECT count(*) FROM etl.batch") == [[0]]
+
+
+def put_strangers(zone: Zone, table: str) -> Path:
+    """Put what no job wrote beside the only batch of a table; the batch's folder."""
+    (folder,) = (Path(zone.uri.removeprefix("file://")) / table).iterdir()
+    (folder / "notes.parquet").write_bytes(b"not ours")
+    for stranger in ("_SUCCESS", "batch=20010101T000000Z/part-00000.parquet", "x/y.csv"):
+        (folder.parent / stranger).parent.mkdir(exist_ok=True)
+        (folder.parent / stranger).write_bytes(b"not ours")
+    return folder
 
 
 def test_a_data_file_that_is_gone_or_truncated(pipeline: Pipeline) -> None:
     """Foreign files beside the named ones are not read; a named one must be there and whole."""
     pipeline.extract()
-    (folder,) = (Path(pipeline.raw.uri.removeprefix("file://")) / "design").iterdir()
-    (folder / "notes.parquet").write_bytes(b"not ours")
-    for stranger in ("_SUCCESS", "batch=20010101T000000Z/part-00000.parquet", "x/y.csv"):
-        (folder.parent / stranger).parent.mkdir(exist_ok=True)
-        (folder.parent / stranger).write_bytes(b"not ours")
+    folder = put_strangers(pipeline.raw, "design")
     (file,) = folder.glob("part-*")
     content = file.read_bytes()
     file.write_bytes(content[: len(content) // 2])
@@ -153,8 +173,7 @@ def test_a_data_file_that_is_gone_or_truncated(pipeline: Pipeline) -> None:
     assert pipeline.processed.names("_batches") == []
     file.write_bytes(content)
     pipeline.transform()
-    (folder,) = (Path(pipeline.processed.uri.removeprefix("file://")) / "dim_design").iterdir()
-    file = folder / "part-00000.parquet"
+    file = put_strangers(pipeline.processed, "dim_design") / "part-00000.parquet"
     content = file.read_bytes()
     file.write_bytes(content[:100])
     with pytest.raises(LakeError, match=r"part-00000.parquet of 100 bytes instead of"):

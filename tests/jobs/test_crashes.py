@@ -22,7 +22,7 @@ def test_killed_just_before_their_commits(bench: Bench) -> None:
     change_some(pipeline)
     bench.keep()
     pipeline.run()
-    expected = bench.end_state()
+    expected = bench.state()
     bench.back()
     killed = -9
     assert bench.run_and_kill("extract", match="os.link raw/_batches/00000002.json") == killed
@@ -32,4 +32,4 @@ def test_killed_just_before_their_commits(bench: Bench) -> None:
     assert bench.run_and_kill("load", match="sql INSERT INTO etl.table_load") == killed
     assert pipeline.rows("SELECT count(*) FROM etl.batch") == [[1]]
     pipeline.run()
-    assert bench.end_state() == expected
+    assert bench.state() == expected

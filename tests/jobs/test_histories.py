@@ -13,4 +13,4 @@ def test_random_histories(
     done = run_histories(
         make_pipeline, small_source, tmp_path / "effects", seed=6, histories=3, steps=12
     )
-    assert done.tried >= 3
+    assert done["histories"] >= 3

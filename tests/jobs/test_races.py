@@ -60,12 +60,12 @@ def test_two_transforms(pipeline: Pipeline, tmp_path: Path) -> None:
     pipeline.extract()
     the_loser(at_once(pipeline, "transform", "transform"), "another transform committed batch")
     pipeline.load()
-    twice = Bench(pipeline, tmp_path).end_state()
+    twice = Bench(pipeline, tmp_path).state()
     last = batch.processed_ids(pipeline.processed)[-1]
     for path in [path for path in pipeline.objects() if last in path and "processed" in path]:
         (Path(pipeline.raw.uri.removeprefix("file://")).parent / path).unlink()
     pipeline.transform()
-    assert Bench(pipeline, tmp_path).end_state() == twice
+    assert Bench(pipeline, tmp_path).state() == twice
 
 
 def test_two_loads(pipeline: Pipeline) -> None:

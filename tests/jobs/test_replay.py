@@ -11,7 +11,7 @@ from .faults import Bench, change_some
 
 def content(pipeline: Pipeline) -> dict[str, object]:
     """Everything but the raw zone."""
-    state = Bench(pipeline, Path()).end_state()
+    state = Bench(pipeline, Path()).state()
     return {path: what for path, what in state.items() if not path.startswith("raw/")}
 
 

@@ -1,22 +1,31 @@
 """Every fault at every effect of every job: the end is that of a run without a fault."""
 
 import random
-from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from local.postgres import connect
 from tests.faults import effects
-from tests.faults.effects import DEATH, DISK_FULL, TERMINATE
+from tests.faults.effects import DEATH, DISK_FULL, KILL, TERMINATE
 from tests.jobs.conftest import Pipeline
 from tests.jobs.faults import JOBS, Bench, change_some, strike_all, watch
+
+from .conftest import Tried
 
 CASES = [
     *[(job, fault) for fault in (DEATH, DISK_FULL) for job in JOBS[:2]],
     *[("load", fault) for fault in (DEATH, TERMINATE)],
 ]
 PROCESSES = 6
+# What an effect is called by what its path has in it; the first that fits.
+_OBJECTS = {
+    "_batches/": "manifest",
+    "_attempts/": "announcement",
+    "part-": "data file",
+    ".json": "note",
+    "": "folder",
+}
 
 
 @pytest.fixture
@@ -36,10 +45,21 @@ def before(bench: Bench, job: str, batch: str) -> None:
         getattr(bench.pipeline, earlier)()
 
 
+def kind(effect: str) -> str:
+    """What sort of effect it is: words of SQL, or what is done to what sort of object."""
+    how, what = effect.split(" ", 1)
+    if how == "sql":
+        return " ".join(word for word in what.split()[:2] if word.isupper())
+    if how == "jdbc":
+        return "staging of rows"
+    sort = next(name for part, name in _OBJECTS.items() if part in what)
+    return f"{how.rpartition('.')[2]} {sort}"
+
+
 @pytest.mark.parametrize("batch", ["changes", "first"])
 @pytest.mark.parametrize(("job", "fault"), CASES)
 def test_struck_at_each_effect(
-    bench: Bench, job: str, fault: str, batch: str, capsys: pytest.CaptureFixture[str]
+    bench: Bench, job: str, fault: str, batch: str, tried: Tried, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before(bench, job, batch)
 
@@ -49,28 +69,34 @@ def test_struck_at_each_effect(
         administrator.close()
 
     effects.on_terminate[:] = [terminate]
-    ends = strike_all(bench, job, fault)
-    with capsys.disabled():
-        outcomes = ", ".join(f"{end} {n}" for end, n in Counter(e for _, e in ends).items())
-        print(f"\n{job}, {batch} batch, {fault} at each of {len(ends)} effects: {outcomes}")  # noqa: T201
+    strikes = again = 0
+    for struck in strike_all(bench, job, fault):
+        strikes, again = strikes + 1, again + struck.again
+        end = f"{struck.end}, left {struck.left}; then as without"
+        tried.faults[job, fault, kind(struck.effect), end] += 1
+        with capsys.disabled():
+            print(  # noqa: T201
+                f"\r{job}, {batch} batch, {fault} at each of {strikes} effects, then {again} jobs",
+                end="",
+                flush=True,
+            )
 
 
-def test_killed_processes(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+def test_killed_processes(bench: Bench, tried: Tried) -> None:
     """SIGKILL, at effects by chance, for as many as there is patience for."""
     pipeline = bench.pipeline
     pipeline.run()
     change_some(pipeline)
     bench.keep()
     pipeline.run()
-    expected = bench.end_state()
+    expected = bench.state()
     chance = random.Random(6)
-    killed = 0
     for _ in range(PROCESSES):
         bench.back()
         for job in JOBS:
-            killed += bench.run_and_kill(job, at=chance.randint(1, 25)) != 0
+            status = bench.run_and_kill(job, at=chance.randint(1, 25))
+            end = "SIGKILL; then as without" if status else "no such effect"
+            tried.faults[job, KILL, "one by chance", end] += 1
             getattr(pipeline, job)()
         pipeline.run()
-        assert bench.end_state() == expected
-    with capsys.disabled():
-        print(f"\n{killed} of {3 * PROCESSES} processes killed by SIGKILL")  # noqa: T201
+        assert bench.state() == expected

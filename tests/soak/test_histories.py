@@ -11,22 +11,30 @@ import pytest
 from tests.jobs.conftest import Pipeline
 from tests.jobs.histories import run_histories
 
+from .conftest import Tried
+
 
 def test_random_histories(
     make_pipeline: Callable[[str], Pipeline],
     small_source: str,
     tmp_path: Path,
+    tried: Tried,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     end = time.monotonic() + 60 * float(os.environ.get("MINUTES") or 10)
-    tried = runs = killed = 0
     for seed in count(int(os.environ.get("SEED") or 1)):
         if time.monotonic() > end:
             break
-        done = run_histories(
-            make_pipeline, small_source, tmp_path / "effects", seed=seed, histories=5, steps=30
+        tried.histories.update(
+            run_histories(
+                make_pipeline, small_source, tmp_path / "effects", seed=seed, histories=5, steps=30
+            )
         )
-        tried, runs, killed = tried + done.tried, runs + done.runs, killed + done.killed
         with capsys.disabled():
-            print(f"\r{tried} histories, {runs} runs, {killed} killed; SEED={seed}", end="")  # noqa: T201
-    assert tried
+            print(  # noqa: T201
+                f"\r{tried.histories['histories']} histories, {tried.histories['steps']} steps, "
+                f"{tried.histories['whole runs']} whole runs; SEED={seed}",
+                end="",
+                flush=True,
+            )
+    assert tried.histories

@@ -1,6 +1,7 @@
 """Batches exist whole or not at all, and only one of two extracts can commit."""
 
 import json
+import os
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -305,6 +306,30 @@ def test_a_sweep_passes_over_an_attempt_that_ends_meanwhile(folder: Zone) -> Non
     committed(folder)
     folder.write(b'{"number": 1}', "_attempts", "20261120T120500Z.json")
     assert batch.sweep(Vanishing(folder.uri), TABLES) == []
+
+
+def test_a_sweep_removes_what_dead_runs_left_half_written(
+    folder: Zone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards against hidden files that pile up, one for each kill at the wrong moment."""
+    (first,) = committed(folder)
+    names = [("_batches", "00000001.json"), ("_attempts", f"{first.batch}.json"), ("_note.json",)]
+    with monkeypatch.context() as patch:
+        for effect in ("link", "replace", "unlink"):
+            patch.setattr(os, effect, killed)
+        for name in names:
+            with pytest.raises(KeyboardInterrupt):
+                folder.write(b"{}", *name)
+    hidden = [n for name in names for n in folder.names(*name[:-1]) if n.startswith(".")]
+    assert len(hidden) == 3
+    batch.sweep(folder, TABLES)
+    assert folder.names("_batches") == ["00000001.json"]
+    assert folder.names("_attempts") == []
+    assert folder.names() == ["_attempts", "_batches", *sorted(TABLES)]
+
+
+def killed(*_: Any, **__: Any) -> None:
+    raise KeyboardInterrupt
 
 
 def test_an_abandoned_attempt_leaves_nothing(folder: Zone) -> None:

@@ -104,6 +104,7 @@ def test_what_a_table_says_of_a_row(raw: Any) -> None:
         {**PAYMENT, "payment_id": 4, "payment_amount": None},
         {"payment_id": 5, "row_change": TOMBSTONE},
         *[{**PAYMENT, "payment_id": 6}] * 2,
+        *[{"payment_id": 7, "row_change": TOMBSTONE}] * 2,
     )
     candidates = quality.with_copies(fact_payment({"payment": payments}), "payment_id").cache()
     star = STAR["fact_payment"]
@@ -122,6 +123,10 @@ def test_what_a_table_says_of_a_row(raw: Any) -> None:
         "6": (
             "payment_id_unique",
             "expected payment_id IS NULL OR key_copies = 1, found payment_id = 6, key_copies = 2",
+        ),
+        "7": (
+            "payment_id_unique",
+            "expected payment_id IS NULL OR key_copies = 1, found payment_id = 7, key_copies = 2",
         ),
     }
     assert quality.stopping(star) == {"payment_id_unique"}

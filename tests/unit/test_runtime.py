@@ -9,11 +9,12 @@ from typing import Any
 
 import boto3
 import pytest
+from py4j.protocol import Py4JError, Py4JNetworkError
 from pyspark.sql import SparkSession
 
 from local.aws import Aws
 from totelake import runtime
-from totelake.errors import ArgumentError, CredentialError, LakeError
+from totelake.errors import ArgumentError, CredentialError, LakeError, SparkError
 from totelake.runtime import Credentials
 
 SCRIPT = ["extract.py", "--JOB_NAME", "extract"]
@@ -326,6 +327,29 @@ def test_the_first_failure_is_raised_and_the_rest_is_not_begun(spark: SparkSessi
     with pytest.raises(LakeError, match="table 0"):
         runtime.in_parallel(work, range(50))
     assert len(begun) < 20
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected"),
+    [
+        (Py4JError("An error occurred while calling o58.collectToPython"), SparkError),
+        (Py4JNetworkError("Answer from Java side is empty"), SparkError),
+        (ConnectionRefusedError(111, "Connection refused"), SparkError),
+        (Py4JError("An error occurred while calling o58.x. Trace:\npy4j.Py4JException"), Py4JError),
+        (ConnectionResetError(104, "Connection reset by peer"), ConnectionResetError),
+    ],
+)
+def test_a_java_that_is_gone_is_told_from_one_that_fails(
+    spark: SparkSession, raised: Exception, expected: type[Exception]
+) -> None:
+    """Guards against `An error occurred while calling o58.x` where Java had no memory left."""
+
+    def work(_: int) -> None:
+        raise raised
+
+    with pytest.raises(expected) as caught:
+        runtime.in_parallel(work, [1])
+    assert (caught.type is SparkError) == ("too little memory" in str(caught.value))
 
 
 def test_the_session_has_the_settings_that_results_depend_on(spark: SparkSession) -> None:
