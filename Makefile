@@ -145,7 +145,7 @@ package: $(INSTALLED) ## Library and wheels for Glue, into build/; same input, s
 	@$(PYTHON) -m local.package
 
 .PHONY: views
-views: $(INSTALLED) ## terraform/views.json from the declared tables
+views: $(INSTALLED) ## terraform/views.json and tables.json from the declared tables
 	@$(PYTHON) -m local.athena_views
 
 .PHONY: tf-docs

