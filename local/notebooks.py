@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+from nbclient.exceptions import CellControlSignal, DeadKernelError
 from nbconvert import HTMLExporter
-from nbconvert.preprocessors import CellExecutionError, ExecutePreprocessor
+from nbconvert.preprocessors import ExecutePreprocessor
 from rich.console import Console
 
 from local.data_catalog import REPOSITORY
@@ -25,7 +26,7 @@ def execute(path: Path) -> Any:
     """Run a notebook where it lies, in this environment; return it with its outputs.
 
     Raises:
-        CommandError: Naming the cell that failed.
+        CommandError: Naming the cell that failed, or took too long.
     """
     notebook = nbformat.read(path, as_version=4)
     quiet = ["--IPKernelApp.log_level=ERROR"]
@@ -34,7 +35,7 @@ def execute(path: Path) -> Any:
     )
     try:
         runner.preprocess(notebook, {"metadata": {"path": str(path.parent)}})
-    except CellExecutionError as error:
+    except (CellControlSignal, DeadKernelError) as error:
         raise CommandError(f"{path.name}: {error}") from error
     return notebook
 

@@ -18,6 +18,7 @@ from local.rehearsal_stage import RehearsalError, Result, Stage, on_stage, spoil
 from local.run import short
 from local.settings import STATE, SettingsError, read_settings
 from totelake.reconcile import Report
+from totelake.runtime import AWS_ERRORS
 
 FOLDER = STATE / "rehearsal"
 _SIZE, _SEED = 0.05, 1
@@ -99,7 +100,10 @@ def main() -> int:
 
     def work(console: Console) -> int:
         forget_aws()
-        return rehearse(_simulation(), console)
+        try:
+            return rehearse(_simulation(), console)
+        except AWS_ERRORS as error:
+            raise RehearsalError(f"AWS, as moto stands for it here: {error}") from error
 
     return front_end(work, "Nothing runs on; the next `make rehearse` starts anew.")
 

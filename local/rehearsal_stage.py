@@ -37,7 +37,7 @@ from local.spark import s3a_settings, write_settings
 from totelake.reconcile import Report
 
 _ENVIRONMENT = "rehearse"
-_ELSE = "Without it: `make run` and `make test` work, with the lake in files."
+_ELSE = "Without S3A `make run` and `make test` work, with the lake in files."
 # What the source takes, and the star does not.
 _BAD_ROW = (
     'UPDATE "sales_order" SET "agreed_delivery_date" = \'2024-02-30\''
@@ -202,8 +202,9 @@ def _clear(folder: Path) -> None:
 
 
 def _jars() -> list[Path]:
+    driver = jdbc_driver(CACHE)
     try:
-        return [jdbc_driver(CACHE), *s3a_jars(CACHE)]
+        return [driver, *s3a_jars(CACHE)]
     except JavaError as error:
         raise JavaError(f"{error}\n{_ELSE}") from error
 
