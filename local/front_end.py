@@ -1,6 +1,8 @@
 """How each command ends: with an exit status and, if it could not do its work, a sentence."""
 
+import os
 import signal
+import sys
 from collections.abc import Callable
 from types import FrameType
 
@@ -25,13 +27,18 @@ def front_end(work: Callable[[Console], int], stopped: str) -> int:
     console.width = max(console.width, _NARROWEST)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        return work(console)
+        status = work(console)
+        sys.stdout.flush()
+    except BrokenPipeError:  # as of `| head`: who reads has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         errors.print(f"Stopped. {stopped}", markup=False, soft_wrap=True)
         return INTERRUPTED
     except (CommandError, TotelakeError) as error:
         errors.print(f"[red]✗[/] {escape(str(error))}", soft_wrap=True)
         return 1
+    return status
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

@@ -98,7 +98,8 @@ class Shell:
 
     def _kind(self, name: str) -> str:
         table = self._athena.tables()[name]
-        return str(table.get("Description") or table.get("TableType", "")).lower().replace("_", " ")
+        kind = str(table.get("TableType", "")).lower().replace("_", " ")
+        return str(table.get("Description") or kind)
 
     def _list(self, lines: Iterable[tuple[str, str]]) -> None:
         for name, words in lines:
