@@ -149,20 +149,24 @@ package: $(INSTALLED) ## Library and wheels for Glue, into build/; same input, s
 	@$(PYTHON) -m local.package
 
 .PHONY: views
-views: $(INSTALLED) ## terraform/views.json from the declared tables
+views: $(INSTALLED) ## terraform/views.json and tables.json from the declared tables
 	@$(PYTHON) -m local.athena_views
 
 .PHONY: tf-docs
 tf-docs: $(INSTALLED) ## terraform/README.md from variables and outputs
 	@$(PYTHON) -m local.terraform_docs
 
+.PHONY: tf-program
+tf-program:
+	@command -v terraform >/dev/null || { \
+	  echo "terraform is not on the PATH; all of \`make\` but this works without it, make rehearse too" >&2; exit 1; }
+
 # Apart from a deployment's folder: its state is in AWS, and would want credentials here too.
 tf-ready tf-check: export TF_DATA_DIR := .terraform/check
 
-# Says why not when Terraform or its provider cannot be had.
+# Says why not when Terraform's provider cannot be had.
 .PHONY: tf-ready
-tf-ready:
-	@command -v terraform >/dev/null || { echo "terraform is not on the PATH"; exit 1; }
+tf-ready: tf-program
 	@said=$$($(TF_INIT) -backend=false -no-color 2>&1) || { \
 	  echo "terraform init cannot have what it needs:" $$(grep -m 1 Error <<<"$$said"); exit 1; }
 
@@ -175,7 +179,7 @@ tf-check: $(INSTALLED) tf-ready ## Format, generated files, validate, test with 
 	@$(TF) test
 
 .PHONY: tf-init
-tf-init:
+tf-init: tf-program
 	@test -n "$(STATE_BUCKET)" || { echo "STATE_BUCKET is not set: name the bucket of Terraform's state (docs/deploy.md)"; exit 1; }
 	@$(TF_INIT) -reconfigure -backend-config=env/$(ENV).s3.tfbackend -backend-config=bucket=$(STATE_BUCKET)
 

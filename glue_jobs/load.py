@@ -78,7 +78,8 @@ def write_staging(
 ) -> None:
     """Write a table's rows of a batch into its staging table, by several connections."""
     entry = manifest.tables[table]
-    rows = lake.read_frame(spark, zone.batch_uri(table, manifest.batch), entry.files, entry.schema)
+    folder = zone.batch_uri(table, manifest.batch)
+    rows = lake.read_frame(spark, folder, entry.files, STAR[table].lake_schema)
     writers = -(-entry.rows // ROWS_PER_WRITER)
     # Times are text in the lake: with an unspecified type the server reads them as its column's.
     rows.repartition(writers).write.jdbc(

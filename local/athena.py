@@ -12,7 +12,7 @@ import pyarrow as pa
 from sqlglot import exp
 
 from local.athena_files import quoted, select_files
-from local.athena_rewrites import MACROS
+from local.athena_macros import MACROS
 from local.athena_sql import parse, tables_of, to_duckdb
 from local.athena_types import SqlError, athena_type
 from local.glue_tables import partitions_of

@@ -1,51 +1,24 @@
 """What means something else in DuckDB than in Athena, put so that it means the same.
 
 Most of it depends on types: 5 / 2 is 2 in Athena, an average of money is money, a date with a
-month added is a date. The types are those that DuckDB gives the operands where they stand.
+month added is a date.
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 
 import sqlglot
 from sqlglot import exp
 from sqlglot.optimizer.scope import walk_in_scope
 
 from local.athena_types import NUMBERS, SqlError, decimal_scale, family
-
-# A query's answer in DuckDB, column by column: name and type.
-Describe = Callable[[str], Sequence[tuple[str, str]]]
+from local.athena_typing import Describe, type_of
 
 _COMPARISONS = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.NullSafeEQ, exp.NullSafeNEQ)
 _SIGNS = {"eq": "=", "neq": "<>", "gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 _FIELDS = {"YEAR", "QUARTER", "MONTH", "WEEK", "DAY", "HOUR", "MINUTE", "SECOND"}
 _DATE_FORMATS = re.compile(r"(?:[^%]|%[YmdHMSyjbaBA%])*")
-_MOMENT = "%Y-%m-%d %H:%M:%S.%g"
 _WHITESPACE = "chr(32) || chr(9) || chr(10) || chr(11) || chr(12) || chr(13)"
-
-# What the rewritten expressions call. DuckDB gives NULL for a division by zero, Athena an error.
-MACROS = (
-    """CREATE MACRO athena_quotient(a, b) AS
-       CASE WHEN b = 0 THEN error('DIVISION_BY_ZERO: Division by zero') ELSE a // b END""",
-    """CREATE MACRO athena_remainder(a, b) AS
-       CASE WHEN b = 0 THEN error('DIVISION_BY_ZERO: Division by zero') ELSE a % b END""",
-    # Of whole numbers, half away from zero.
-    """CREATE MACRO athena_rounded_quotient(a, b) AS CAST(
-       sign(a) * sign(b) * ((2 * abs(a) + abs(b)) // (2 * abs(b))) AS decimal(38, 0))""",
-    """CREATE MACRO athena_decimal_quotient(a, b) AS
-       CASE WHEN b = 0 THEN error('DIVISION_BY_ZERO: Division by zero')
-       ELSE athena_rounded_quotient(a, b) END""",
-    r"""CREATE MACRO athena_whole(a) AS CASE WHEN a IS NULL OR
-        regexp_full_match(a, '[+-]?[0-9]+') THEN a
-        ELSE error('INVALID_CAST_ARGUMENT: Cannot cast ''' || a || ''' to a whole number') END""",
-    r"""CREATE MACRO athena_day(a) AS CASE WHEN a IS NULL OR
-        regexp_full_match(a, '[0-9]{4}-[0-9]{2}-[0-9]{2}') THEN a
-        ELSE error('INVALID_CAST_ARGUMENT: Value cannot be cast to date: ' || a) END""",
-    r"""CREATE MACRO athena_whole_or_null(a) AS
-        CASE WHEN regexp_full_match(a, '[+-]?[0-9]+') THEN a END""",
-    r"""CREATE MACRO athena_day_or_null(a) AS
-        CASE WHEN regexp_full_match(a, '[0-9]{4}-[0-9]{2}-[0-9]{2}') THEN a END""",
-)
 
 
 class Typed:
@@ -80,27 +53,7 @@ class Typed:
                     break
 
     def _type(self, node: exp.Expr) -> str:
-        """The type that DuckDB gives an expression of this SELECT; "" if it is a bare NULL."""
-        while isinstance(node, exp.Paren):
-            node = node.this
-        if isinstance(node, exp.Null):
-            return ""
-        if isinstance(node, exp.Literal) and node.is_string:
-            return "VARCHAR"
-        if isinstance(node, exp.Interval):
-            return "INTERVAL"
-        select: exp.Expr | None = self._select
-        while select is not None:
-            if isinstance(select, exp.Select):
-                try:
-                    return self._describe(_probe(select, node).sql(dialect="duckdb"))[0][1]
-                except SqlError as error:
-                    problem = error
-            select = select.parent  # a correlated query's columns are those of the one around it
-        raise SqlError(
-            f"the type of {node.sql(dialect='athena')} cannot be told, so it is not run here: "
-            f"{problem}"
-        )
+        return type_of(self._select, node, self._describe)
 
     def _division(self, node: exp.Div) -> None:
         left, right = self._type(node.left), self._type(node.right)
@@ -304,40 +257,3 @@ def _scaled(node: exp.Expr, scale: int) -> exp.Expr:
         return node
     unit = exp.cast(exp.Literal.number(f"0.{'0' * (scale - 1)}1"), f"decimal({scale},{scale})")
     return exp.paren(exp.Mul(this=node, expression=unit))
-
-
-def _probe(select: exp.Select, node: exp.Expr) -> exp.Select:
-    """A query that gives an expression of a SELECT as its one column."""
-    probe = exp.Select(expressions=[exp.alias_(node.copy(), "probe")])
-    for key in ("from_", "joins"):
-        value = select.args.get(key)
-        if value:
-            probe.set(key, [v.copy() for v in value] if isinstance(value, list) else value.copy())
-    group = select.args.get("group")
-    if group and node.find(exp.AggFunc):
-        group = group.copy()
-        places = [e for e in group.expressions if isinstance(e, exp.Literal) and e.is_int]
-        for place in places:
-            column = select.expressions[int(place.this) - 1]
-            place.replace(column.unalias().copy())
-        probe.set("group", group)
-    tables = list(_visible(select))
-    if tables:
-        probe.set("with_", exp.With(expressions=[table.copy() for table in tables]))
-    return probe
-
-
-def _visible(select: exp.Expr) -> Iterator[exp.CTE]:
-    """The WITH tables that a SELECT can name, in their order."""
-    inside: exp.Expr = select
-    levels: list[list[exp.CTE]] = []
-    node: exp.Expr | None = select
-    while node is not None:
-        with_ = node.args.get("with_")
-        if isinstance(node, exp.With):
-            levels.append(node.expressions[: node.expressions.index(inside)])
-        elif with_ is not None and with_ is not inside:
-            levels.append(with_.expressions)
-        inside, node = node, node.parent
-    for level in reversed(levels):
-        yield from level

@@ -12,8 +12,9 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 from sqlglot.optimizer.scope import traverse_scope
 
-from local.athena_rewrites import Describe, Typed
+from local.athena_rewrites import Typed
 from local.athena_types import SqlError
+from local.athena_typing import Describe
 
 # By sqlglot's names of them, which are mostly SQL's own.
 _FUNCTIONS = frozenset({

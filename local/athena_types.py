@@ -4,6 +4,8 @@ import re
 
 import sqlglot
 
+from local.errors import CommandError
+
 _DECIMAL = re.compile(r"(?i)decimal\((\d+), ?(\d+)\)")
 _WHOLE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT")
 _FAMILIES = {
@@ -19,7 +21,7 @@ _ATHENA = {"TIMESTAMP": "timestamp(3)", "FLOAT": "real", "BLOB": "varbinary"}
 _HIVE_WHOLE = ("tinyint", "smallint", "int", "bigint")
 
 
-class SqlError(ValueError):
+class SqlError(CommandError):
     """The query is wrong, or it is not run here."""
 
 

@@ -1,12 +1,13 @@
-"""Generate the views of the processed zone from the declared tables.
+"""Generate the views of the processed zone, and the table that no crawler makes.
 
 ``current_…`` shows the latest version of each key, without the keys that were deleted;
 ``versions_…`` every version with the batch that it came with, once, whether or not batches have
-been merged, or are being merged. Terraform deploys
-``terraform/views.json``; Athena refuses a view whose declared columns differ from what its query
-gives, so columns are named, never ``*``, and never typed by hand.
+been merged, or are being merged. Terraform deploys ``terraform/views.json``; Athena refuses a view
+whose declared columns differ from what its query gives, so columns are named, never ``*``, and
+never typed by hand. ``terraform/tables.json`` holds quarantine: a crawler would make it when the
+first row is rejected, and until then whoever asks for it would be told that it does not exist.
 
-Use: ``python -m local.athena_views`` writes the file, with ``--check`` it compares.
+Use: ``python -m local.athena_views`` writes the files, with ``--check`` it compares.
 """
 
 import argparse
@@ -18,7 +19,8 @@ from typing import Any
 from totelake.quality import QUARANTINE_COLUMNS
 from totelake.tables import QUARANTINE, ROW_BATCH, ROW_DELETED, STAR, StarTable
 
-VIEWS = Path(__file__).resolve().parent.parent / "terraform" / "views.json"
+_TERRAFORM = Path(__file__).resolve().parent.parent / "terraform"
+VIEWS, TABLES = _TERRAFORM / "views.json", _TERRAFORM / "tables.json"
 # Spark and Hive agree on the names of types; Athena's engine has its own for two of them.
 _ATHENA_TYPES = {"int": "integer", "string": "varchar"}
 
@@ -91,6 +93,17 @@ def quarantine_view() -> dict[str, Any]:
     }
 
 
+def quarantine_table() -> dict[str, Any]:
+    """The quarantine's table, as Terraform needs to know it."""
+    return {
+        "name": QUARANTINE,
+        "description": "Rejected rows, each with every rule that it broke",
+        "columns": [
+            {"name": name, "hive_type": "string"} for name in (*QUARANTINE_COLUMNS, ROW_BATCH)
+        ],
+    }
+
+
 def _names(table: StarTable) -> str:
     return ", ".join(f'"{name}"' for name in table.column_names)
 
@@ -106,21 +119,23 @@ def _columns(table: StarTable) -> list[dict[str, str]]:
     ]
 
 
-def document() -> str:
-    """The whole file: two views per table of the star, and the quarantine's."""
+def documents() -> dict[Path, str]:
+    """The files: two views per table of the star and the quarantine's, and its table."""
     of_tables = [view(table) for view in (current, versions) for table in STAR.values()]
-    views = [*of_tables, quarantine_view()]
-    return json.dumps(views, indent=2) + "\n"
+    contents = {VIEWS: [*of_tables, quarantine_view()], TABLES: [quarantine_table()]}
+    return {path: json.dumps(content, indent=2) + "\n" for path, content in contents.items()}
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Write the file, or with ``--check`` end with status 1 if it is not what it should be."""
-    parser = argparse.ArgumentParser(description="Generate terraform/views.json.")
+    """Write the files, or with ``--check`` end with status 1 if one is not what it should be."""
+    parser = argparse.ArgumentParser(description="Generate terraform/{views,tables}.json.")
     parser.add_argument("--check", action="store_true", help="compare, write nothing")
-    if not parser.parse_args(argv).check:
-        VIEWS.write_text(document())
-    elif VIEWS.read_text() != document():
-        sys.exit(f"{VIEWS.name} differs from the declared tables: run make views")
+    check = parser.parse_args(argv).check
+    for path, text in documents().items():
+        if not check:
+            path.write_text(text)
+        elif path.read_text() != text:
+            sys.exit(f"{path.name} differs from the declared tables: run make views")
 
 
 if __name__ == "__main__":

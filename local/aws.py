@@ -51,6 +51,12 @@ class Aws:
         client.create_secret(Name=name, SecretString=json.dumps(dict(content)))
 
 
+def forget_aws() -> None:
+    """Take another account's settings out of this process's environment."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        del os.environ[name]
+
+
 @contextmanager
 def running_aws() -> Iterator[Aws]:
     """Run the stand-in on a free port while the block lasts."""

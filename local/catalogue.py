@@ -12,9 +12,10 @@ Made from `glue_jobs/totelake/tables.py` by `make docs`.
 
 The raw zone holds the source's tables as they are, with `row_xmin` (the source transaction that
 wrote the version) and `row_change` (`change`, `lookup`: it accompanies a change of a joined
-table, or `tombstone`). The processed zone holds the tables below with `row_deleted`; both have
-the partition column `batch`. In the lake a fact has no record id and its times are text
-(`HH:MM:SS.mmm`); the warehouse has the types given here.
+table, or `tombstone`). The processed zone holds the tables below with `row_deleted` and
+`row_batch` (the batch that the row came with). Both have the partition column `batch`. In the lake
+a fact has no record id and its times are text (`HH:MM:SS.mmm`); the warehouse has the types given
+here.
 """
 
 

@@ -5,24 +5,24 @@ import sys
 
 from rich.console import Console
 
-from local.postgres import PostgresError, remove
-from local.runner import BusyError, exclusive
+from local.front_end import front_end
+from local.postgres import remove
+from local.runner import exclusive
 from local.settings import STATE
 
 
 def main() -> int:
-    """Remove the state of every source, unless a run is at work there."""
-    if not STATE.exists():
-        return 0
-    try:
+    """Remove the state of every source, unless a run is at work there; return the exit status."""
+    return front_end(_clean, "`make clean` goes on from here.")
+
+
+def _clean(_: Console) -> int:
+    if STATE.exists():
         for state in sorted(path for path in STATE.iterdir() if path.is_dir()):
             with exclusive(state):
                 remove(state / "postgres")
                 shutil.rmtree(state)
         shutil.rmtree(STATE)
-    except (BusyError, PostgresError) as error:
-        Console(stderr=True).print(str(error), markup=False, soft_wrap=True)
-        return 1
     return 0
 
 

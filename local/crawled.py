@@ -24,7 +24,10 @@ class Part:
 
 @dataclass
 class Folder:
-    """A table: its folder, its format and the columns of all of its files together."""
+    """A table: its folder, its format and the columns of all of its files together.
+
+    Of CSV it is said too whether fields may be in quotes, in which case all of them are text.
+    """
 
     name: str
     uri: str
@@ -34,6 +37,13 @@ class Folder:
     header: bool
     columns: dict[str, str] = field(default_factory=dict)
     partitions: dict[tuple[str, ...], Part] = field(default_factory=dict)
+    quoted: bool = False
+
+    def as_text(self) -> None:
+        """Take the fields for text in quotes, which is all that OpenCSVSerDe knows."""
+        self.quoted = True
+        for columns in (self.columns, *(part.columns for part in self.partitions.values())):
+            columns.update(dict.fromkeys(columns, "string"))
 
 
 @dataclass(frozen=True)

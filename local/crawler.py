@@ -10,6 +10,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
+from local.classifiers import CSV
 from local.crawled import Folder, Found, read_targets
 from local.crawler_definition import (
     DELETE,
@@ -85,6 +86,8 @@ def crawl(
         raise CrawlerError(f"crawler {definition.name}: {error}") from error
     run.problems += found.problems
     for folder in found.tables:
+        if definition.open_csv and folder.format == CSV:
+            folder.as_text()
         run.table(folder, known.get(folder.name))
     if definition.recrawl == EVERYTHING:
         run.gone(found, known)

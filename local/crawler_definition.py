@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from local.errors import CommandError
 from local.workflow import substitute
 
 EVERYTHING, NEW_FOLDERS = "CRAWL_EVERYTHING", "CRAWL_NEW_FOLDERS_ONLY"
@@ -17,7 +18,7 @@ UPDATE, LOG, DELETE, DEPRECATE = (
 )  # fmt: skip
 
 
-class CrawlerError(ValueError):
+class CrawlerError(CommandError):
     """A definition asks for what this crawler, or AWS, does not do."""
 
 
@@ -38,6 +39,7 @@ class Definition:
         table_level: How deep tables lie, the bucket being level 1; None: each target is a table.
         merge_new_columns: Whether a table only ever gains columns.
         inherit: Whether partitions, old ones too, are described as their table is.
+        open_csv: Whether it has the deployment's one classifier, for CSV with quotes.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Definition:
     table_level: int | None = None
     merge_new_columns: bool = False
     inherit: bool = False
+    open_csv: bool = False
 
 
 def load_definition(path: Path, values: Mapping[str, str]) -> Definition:
@@ -68,6 +71,7 @@ def load_definition(path: Path, values: Mapping[str, str]) -> Definition:
         content["recrawl_behavior"],
         (policy["update_behavior"], policy["delete_behavior"]),
         content["configuration"],
+        open_csv=values.get("raw_format") == "csv" and "csv_classifier" in content,
     )
 
 
@@ -87,6 +91,7 @@ def definition_of(crawler: Mapping[str, Any]) -> Definition:
         crawler.get("RecrawlPolicy", {}).get("RecrawlBehavior", EVERYTHING),
         (policy.get("UpdateBehavior", UPDATE), policy.get("DeleteBehavior", DEPRECATE)),
         json.loads(crawler.get("Configuration") or '{"Version": 1.0}'),
+        open_csv=bool(crawler.get("Classifiers")),
     )
 
 
@@ -98,6 +103,8 @@ def _definition(
     recrawl: str,
     policy: tuple[str, str],
     configuration: Mapping[str, Any],
+    *,
+    open_csv: bool,
 ) -> Definition:
     grouping = configuration.get("Grouping", {})
     output = configuration.get("CrawlerOutput", {})
@@ -128,4 +135,5 @@ def _definition(
         table_level=grouping.get("TableLevelConfiguration"),
         merge_new_columns=tables is not None,
         inherit=partitions is not None,
+        open_csv=open_csv,
     )  # fmt: skip

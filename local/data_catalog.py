@@ -3,6 +3,7 @@
 It is made from the lake whenever it is needed and kept nowhere: there is nothing that could be
 out of step with the lake. The crawlers find tables and folders; a folder that no manifest names
 is then taken out again, as no job registered it, and merged folders take the place of theirs.
+The table that Terraform declares gets its partitions by the manifests, as from the jobs.
 """
 
 import base64
@@ -18,9 +19,12 @@ import fsspec
 from botocore.config import Config
 
 from local.aws import REGION, running_aws
+from local.classifiers import PARQUET
+from local.crawled import Folder
 from local.crawler import crawl
 from local.crawler_definition import load_definition
-from local.glue_tables import partitions_of, tables_of
+from local.glue_tables import partitions_of, table_input, tables_of
+from totelake.catalog import create_partitions, partition
 from totelake.lake import Zone
 from totelake.merged import merged_away, read_merges
 from totelake.swap import swap
@@ -83,16 +87,48 @@ def catalogue(glue: Any, lake: str) -> list[str]:
         problems += crawl(glue, definition, bucket=uri, skip=merged).problems
         forget_uncommitted(glue, zone, uri)
         swap(glue, zone, Zone(uri), tables, merges)
-    for view in json.loads((REPOSITORY / "terraform" / "views.json").read_text(encoding="utf-8")):
-        glue.create_table(DatabaseName=PROCESSED, TableInput=view_input(view, PROCESSED))
+    declare(glue, PROCESSED, zones[PROCESSED])
+    _register_declared(glue, PROCESSED, Zone(zones[PROCESSED]))
     return problems
 
 
-def committed(zone: str) -> set[str]:
-    """Ids of a zone's committed batches."""
+def declare(glue: Any, database: str, zone: str) -> None:
+    """Put what Terraform declares into the processed zone's database: its table and views."""
+    for table in _declared("tables"):
+        glue.create_table(DatabaseName=database, TableInput=declared_table(table, zone))
+    for view in _declared("views"):
+        glue.create_table(DatabaseName=database, TableInput=view_input(view, database))
+
+
+def _declared(what: str) -> list[dict[str, Any]]:
+    path = REPOSITORY / "terraform" / f"{what}.json"
+    found: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def declared_table(table: Mapping[str, Any], zone: str) -> dict[str, Any]:
+    """A table as Terraform puts it into the catalogue (`terraform/catalog.tf`)."""
+    columns = {column["name"]: column["hive_type"] for column in table["columns"]}
+    uri = f"{zone.rstrip('/')}/{table['name']}"
+    described = Folder(table["name"], uri, PARQUET, ("batch",), "", False, columns)
+    more = {"Description": table["description"], "Owner": _OWNER}
+    return {**table_input(described, {}), **more}
+
+
+def _register_declared(glue: Any, database: str, zone: Zone) -> None:
+    manifests = committed(zone.uri)
+    for name in (table["name"] for table in _declared("tables")):
+        table = glue.get_table(DatabaseName=database, Name=name)["Table"]
+        filled = [it["batch"] for it in manifests if it["tables"].get(name, {}).get("files")]
+        parts = [partition(table, batch, zone.batch_uri(name, batch)) for batch in filled]
+        create_partitions(glue, database, name, parts)
+
+
+def committed(zone: str) -> list[dict[str, Any]]:
+    """Manifests of a zone's committed batches."""
     filesystem, root = fsspec.core.url_to_fs(zone, use_listings_cache=False)
-    manifests = filesystem.glob(f"{root.rstrip('/')}/_batches/*.json")
-    return {json.loads(filesystem.cat_file(path))["batch"] for path in manifests}
+    manifests = sorted(filesystem.glob(f"{root.rstrip('/')}/_batches/*.json"))
+    return [json.loads(filesystem.cat_file(path)) for path in manifests]
 
 
 def forget_uncommitted(glue: Any, database: str, zone: str) -> list[str]:
@@ -101,7 +137,7 @@ def forget_uncommitted(glue: Any, database: str, zone: str) -> list[str]:
     Returns:
         Each as ``table/batch``.
     """
-    batches = committed(zone)
+    batches = {manifest["batch"] for manifest in committed(zone)}
     forgotten = []
     for table in tables_of(glue, database):
         stray = [

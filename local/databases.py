@@ -9,12 +9,13 @@ from pg8000.exceptions import DatabaseError, InterfaceError
 from pg8000.native import Connection
 
 from local import simulator
+from local.errors import CommandError
 from local.postgres import PostgresServer
 from local.settings import Settings, parse_url
 from totelake.runtime import Credentials
 
 
-class AccessError(RuntimeError):
+class AccessError(CommandError):
     """A database cannot be reached, refuses a statement, or is not the one asked for."""
 
 

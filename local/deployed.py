@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
-from local.data_catalog import PROCESSED, ZONES, view_input
+from local.data_catalog import PROCESSED, ZONES, declare
 from local.package import REPOSITORY
 from local.query import named_queries
 from local.workflow import CONDITIONAL, substitute
@@ -117,8 +117,7 @@ def _catalogue(client: Client, deployment: Deployment, values: Mapping[str, str]
             Configuration=json.dumps(crawler["configuration"]),
         )
     database = deployment.databases[PROCESSED]
-    for view in _json("terraform/views.json"):
-        glue.create_table(DatabaseName=database, TableInput=view_input(view, database))
+    declare(glue, database, deployment.zones[PROCESSED])
     tags = [{"Key": "Project", "Value": deployment.workgroup}]  # moto cannot do without one
     athena.create_work_group(Name=deployment.workgroup, Configuration={}, Tags=tags)
     for query in named_queries().values():

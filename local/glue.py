@@ -90,11 +90,14 @@ class LocalGlue:
             with self._lock:
                 self._active[name] -= 1
 
-    def run_job(self, name: str, observer: Observer) -> JobRun:
-        """Run one job by itself, to its end."""
+    def run_job(
+        self, name: str, observer: Observer, arguments: Mapping[str, str] | None = None
+    ) -> JobRun:
+        """Run one job by itself, to its end; arguments of this run override the job's own."""
         logs = self._folder / "logs"
         jobs: dict[str, dict[str, Any]] = {}
-        node = jobs[_add_node(self._clients.glue, jobs, {"JobName": name})]
+        action = {"JobName": name, "Arguments": arguments or {}}
+        node = jobs[_add_node(self._clients.glue, jobs, action)]
         job = Job(name, node["script"], node["timeout_minutes"], node["arguments"])
         crawls = Crawls(self._clients, self._records, observer, logs, self._bucket)
         nodes = _Nodes(self._clients, self._environment, self._folder, crawls, self._records)

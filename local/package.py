@@ -16,6 +16,11 @@ import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from rich.console import Console
+
+from local.errors import CommandError
+from local.front_end import front_end
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 # What the jobs import and neither Glue 5.1 nor 6.0 has, with the dependencies that Glue lacks too.
 # pg8000 also needs python-dateutil and six, which every Glue has.
@@ -24,7 +29,7 @@ NOT_ON_GLUE = ("pg8000", "scramp", "asn1crypto")
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
-class PackageError(RuntimeError):
+class PackageError(CommandError):
     """The packages cannot be made."""
 
 
@@ -103,14 +108,19 @@ def build(into: Path) -> list[Path]:
     return [library, wheels_zip]
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Write both packages into a folder, and say so."""
+def main(argv: list[str] | None = None) -> int:
+    """Write both packages into a folder, and say so; return the exit status."""
     parser = argparse.ArgumentParser(description="Package the library and its wheels for Glue.")
     parser.add_argument("--into", type=Path, default=REPOSITORY / "build")
     into: Path = parser.parse_args(argv).into
-    for path in build(into):
-        sys.stdout.write(f"{path}: {path.stat().st_size:,} bytes\n")
+
+    def write(console: Console) -> int:
+        for path in build(into):
+            console.print(f"{path}: {path.stat().st_size:,} bytes", soft_wrap=True)
+        return 0
+
+    return front_end(write, "`make package` starts anew.")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

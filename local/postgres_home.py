@@ -17,6 +17,8 @@ from typing import IO
 
 import psutil
 
+from local.errors import CommandError
+
 SUPERUSER = "postgres"
 PAUSE = 0.02  # seconds between two looks at a process
 
@@ -28,7 +30,7 @@ _RELOCATED = Path("/var/tmp")  # nosec B108  # mkdtemp makes a private, unguessa
 _SECONDS_TO_STOP = 60.0
 
 
-class PostgresError(RuntimeError):
+class PostgresError(CommandError):
     """The server could not be made, started or reached."""
 
 

@@ -19,15 +19,16 @@ from rich.console import Console
 from rich.table import Table
 
 from local.athena import LocalAthena
-from local.athena_types import SqlError
 from local.data_catalog import PROCESSED, REPOSITORY, catalogue_of
-from local.settings import SettingsError, read_settings
+from local.errors import CommandError
+from local.front_end import front_end
+from local.settings import read_settings
 
 QUERIES = REPOSITORY / "terraform" / "queries"
 ROWS_SHOWN = 100
 
 
-class QueryError(ValueError):
+class QueryError(CommandError):
     """What was asked for is not a query, or has no answer."""
 
 
@@ -162,21 +163,21 @@ def write(rows: pa.Table, path: Path) -> None:
 
 def main(environment: Mapping[str, str] = os.environ) -> int:
     """Answer one query; return the exit status."""
+    return front_end(lambda console: _answer(environment, console), "A query changes nothing.")
+
+
+def _answer(environment: Mapping[str, str], console: Console) -> int:
     errors = Console(stderr=True, highlight=False)
-    try:
-        sql, to = asked(environment), file_of(environment)
-        with open_athena(lake_of(environment), errors) as athena:
-            rows = athena.query(sql)
-        if to:
-            write(rows, to)
-            errors.print(f"{rows.num_rows:,} rows in {to}", markup=False)
-        elif sys.stdout.isatty():
-            show(Console(highlight=False), rows)
-        else:
-            write_csv(rows, sys.stdout)
-    except (QueryError, SettingsError, SqlError) as error:
-        errors.print(f"✗ {error}", markup=False, soft_wrap=True)
-        return 1
+    sql, to = asked(environment), file_of(environment)
+    with open_athena(lake_of(environment), errors) as athena:
+        rows = athena.query(sql)
+    if to:
+        write(rows, to)
+        errors.print(f"{rows.num_rows:,} rows in {to}", markup=False)
+    elif sys.stdout.isatty():
+        show(console, rows)
+    else:
+        write_csv(rows, sys.stdout)
     return 0
 
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from local.run import front_end, reconcile
+from local.run import command, reconcile
 
 if __name__ == "__main__":
-    sys.exit(front_end(reconcile))
+    sys.exit(command(reconcile))

@@ -8,16 +8,24 @@ from typing import Any
 
 from local.athena import LocalAthena
 from local.athena_types import SqlError
+from local.crawler import crawl
+from local.crawler_definition import definition_of
 from local.data_catalog import PROCESSED, RAW
 from local.deployed import Client, Deployment
 from local.glue_tables import partitions_of, tables_of
+from totelake import merged
 from totelake.batch import ATTEMPTS, MANIFESTS, Manifest, newest_processed, newest_raw
 from totelake.catalog import filled
 from totelake.lake import Zone
+from totelake.merged import MERGES
 from totelake.notes import NOTES
 from totelake.reconcile import Report
+from totelake.tables import ROW_BATCH
 
 _VIEW = "VIRTUAL_VIEW"
+_MANIFESTS = (MANIFESTS, MERGES)
+# Of a row, where it lies; it changes when batches are written together.
+_PLACE = ("batch", ROW_BATCH)
 
 
 @dataclass(frozen=True)
@@ -39,6 +47,7 @@ def checked(client: Client, deployment: Deployment, reports: Sequence[Report]) -
     return [
         objects(client("s3"), deployment.buckets[RAW], deployment.buckets[PROCESSED]),
         registered(client("glue"), deployment),
+        crawled(client("glue"), deployment),
         *queries(client, deployment, reports),
         runs(client("glue"), deployment),
     ]
@@ -75,16 +84,17 @@ def _faults(key: str, times: int, removed: bool) -> Iterable[str]:
     if times > 1:
         yield f"written {times} times"
     hidden = [part for part in rest.split("/") if not part or part.startswith(("_", "."))]
-    if (place.startswith(("_", ".")) and place != MANIFESTS) or hidden or "$folder$" in key:
+    if (place.startswith(("_", ".")) and place not in _MANIFESTS) or hidden or "$folder$" in key:
         yield "expected tables, manifests and notes only"
 
 
 def registered(glue: Any, deployment: Deployment) -> Check:
     """The partitions in the catalogue are those that manifests name, no more and no fewer."""
-    problems, count = [], 0
+    problems, count, large = [], 0, 0
     for zone, newest in ((RAW, newest_raw), (PROCESSED, newest_processed)):
         uri, database = deployment.zones[zone], deployment.databases[zone]
-        named = _named(newest(Zone(uri)), uri)
+        small, merged_ = _named(newest(Zone(uri)), Zone(uri))
+        named = small | merged_
         found = {
             (name, part["Values"][0]): str(part["StorageDescriptor"]["Location"]).rstrip("/")
             for name, table in tables_of(glue, database).items()
@@ -92,20 +102,74 @@ def registered(glue: Any, deployment: Deployment) -> Check:
             for part in partitions_of(glue, database, name)
         }
         count += len(found)
+        large += len(merged_)
         for what, extra in (
             ("named by a manifest, not registered", named.items() - found.items()),
             ("registered, named by no manifest", found.items() - named.items()),
         ):
             problems += [f"{database}.{table} {batch}: {what}" for (table, batch), _ in extra]
-    return Check(f"{count:,} partitions registered, those that the manifests name", problems)
+    what = f"{count:,} partitions registered, {large:,} of them merged: those that manifests name"
+    return Check(what, problems)
 
 
-def _named(manifests: Iterable[Manifest], uri: str) -> dict[tuple[str, str], str]:
-    return {
-        (table, manifest.batch): Zone(uri).batch_uri(table, manifest.batch)
+Partitions = dict[tuple[str, str], str]
+
+
+def _named(manifests: Iterable[Manifest], zone: Zone) -> tuple[Partitions, Partitions]:
+    """URIs of the batches that have not been merged away, and of merged folders."""
+    merges = merged.read_merges(zone)
+    tables = {table for merge in merges for table in merge.tables}
+    away = {table: merged.merged_away(merges, table) for table in tables}
+    small = {
+        (table, manifest.batch): zone.batch_uri(table, manifest.batch)
         for manifest in manifests
         for table in filled(manifest)
+        if manifest.batch not in away.get(table, ())
     }
+    large = {
+        (table, folder.partition): merged.merged_uri(zone, table, folder.partition)
+        for table in tables
+        for run in merged.runs_of(merges, table)
+        for folder in run.folders
+    }
+    return small, large
+
+
+def crawled(glue: Any, deployment: Deployment) -> Check:
+    """One more crawl finds nothing to change."""
+    problems = []
+    for name in deployment.crawlers.values():
+        done = crawl(glue, definition_of(glue.get_crawler(Name=name)["Crawler"]))
+        for what in ("created", "updated", "partitions", "removed", "problems"):
+            problems += [f"{name}: {what} {it}" for it in getattr(done, what)]
+    return Check(f"{len(deployment.crawlers)} crawlers run again, which changes nothing", problems)
+
+
+# What each query gave: rows, in any order, or why there are none.
+Answers = Mapping[str, Counter[str] | str]
+
+
+def answers(glue: Any, deployment: Deployment) -> Answers:
+    """All rows of every view, and of every table of both zones but where they lie."""
+    found: dict[str, Counter[str] | str] = {}
+    with closing(LocalAthena(glue, deployment.databases[PROCESSED])) as engine:
+        for zone, database in deployment.databases.items():
+            for name, table in tables_of(glue, database).items():
+                columns = [column["Name"] for column in table["StorageDescriptor"]["Columns"]]
+                if table.get("TableType") != _VIEW:
+                    columns = [column for column in columns if column not in _PLACE]
+                listed = ", ".join(f'"{column}"' for column in columns)
+                rows = _answer(engine, f'select {listed} from "{database}"."{name}"')  # nosec B608
+                whole = rows if isinstance(rows, str) else Counter(map(repr, rows))
+                found[f"{zone}.{name}"] = whole
+    return found
+
+
+def unchanged(before: Answers, after: Answers) -> Check:
+    """Writing batches together changed no answer."""
+    problems = [name for name in before if before[name] != after.get(name)]
+    problems += [f"{name}: {why}" for name, why in after.items() if isinstance(why, str)]
+    return Check(f"{len(after)} tables and views, the same rows before merging and after", problems)
 
 
 def queries(client: Client, deployment: Deployment, reports: Sequence[Report]) -> Iterable[Check]:

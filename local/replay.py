@@ -21,7 +21,7 @@ from local.progress import Progress, closing_table
 from local.run import (
     Machine,
     RunError,
-    front_end,
+    command,
     machine,
     short,
     show_agreement,
@@ -135,4 +135,4 @@ def _switch(here: Machine, wish: Wish, new: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(front_end(replay))
+    sys.exit(command(replay))

@@ -1,26 +1,24 @@
 """`make run`: the workflow on this machine, from a source to its warehouse, and what came of it."""
 
 import os
-import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import FrameType
 
 from rich.console import Console
 from rich.markup import escape
 
-from local.aws import Aws, running_aws
-from local.databases import AccessError, Databases, advance, open_connection, open_databases
+from local.aws import Aws, forget_aws, running_aws
+from local.databases import Databases, advance, open_connection, open_databases
+from local.errors import CommandError
+from local.front_end import front_end
 from local.in_process import InProcess
-from local.java import JavaError, find_java, jdbc_driver
-from local.postgres import PostgresError
+from local.java import find_java, jdbc_driver
 from local.progress import Progress, closing_table, remarks, run_names, seconds_table
 from local.report import Added, added, mark, reconciled
 from local.runner import (
-    BusyError,
     JobRun,
     Launcher,
     Processes,
@@ -29,10 +27,10 @@ from local.runner import (
     run_on_demand,
     run_workflow,
 )
-from local.settings import Settings, SettingsError, read_settings, secret
+from local.settings import Settings, read_settings, secret
 from local.simulator import Activity
 from local.spark import write_settings
-from local.workflow import Job, Workflow, WorkflowError, load_workflow
+from local.workflow import Job, Workflow, load_workflow
 from totelake.reconcile import Report
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -44,7 +42,7 @@ WORKING_DAYS = 22  # of a month
 _NOT_INHERITED = ("AWS_", "SPARK_", "PYSPARK_", "MAKE", "MFLAGS", "SOURCE_URL", "WAREHOUSE_URL")
 
 
-class RunError(RuntimeError):
+class RunError(CommandError):
     """The run cannot go on."""
 
 
@@ -106,26 +104,17 @@ class Machine:
 
 def main() -> int:
     """Run as the environment says; return the exit status."""
-    return front_end(run)
+    return command(run)
 
 
-def front_end(work: Callable[[Settings, Progress], int]) -> int:
-    """Do what a command is for; end with a sentence and an exit status."""
-    console = Console(highlight=False)
-    console.width = max(console.width, 80)
-    signal.signal(signal.SIGTERM, interrupt)
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        del os.environ[name]  # another account's settings are nothing to the stand-in
-    try:
+def command(work: Callable[[Settings, Progress], int]) -> int:
+    """Do what a command is for that runs jobs; return the exit status."""
+
+    def with_settings(console: Console) -> int:
+        forget_aws()
         return work(read_settings(os.environ), Progress(console))
-    except KeyboardInterrupt:
-        console.print("Stopped. Nothing is lost or doubled: `make run` goes on from here.")
-        return 130
-    except (
-        AccessError, BusyError, JavaError, PostgresError, RunError, SettingsError, WorkflowError
-    ) as error:  # fmt: skip
-        console.print(f"[red]✗[/] {escape(str(error))}", soft_wrap=True)
-        return 1
+
+    return front_end(with_settings, "Nothing is lost or doubled: `make run` goes on from here.")
 
 
 @contextmanager
@@ -246,8 +235,8 @@ def _told(activity: Activity) -> str:
     )
 
 
-def stop_at_failure(failures: Iterable[JobRun]) -> None:
-    """Say why a job failed.
+def stop_at_failure(failures: Iterable[JobRun], command: str = "make run") -> None:
+    """Say why a job failed, and what goes on from there.
 
     Raises:
         RunError: If there is one.
@@ -256,7 +245,7 @@ def stop_at_failure(failures: Iterable[JobRun]) -> None:
         raise RunError(
             f"Job {run.job} ended as {run.state}: {run.reason}\n"
             f"  Its log: {short(run.log)}\n"
-            "  Nothing is lost or doubled: once this is mended, `make run` goes on from here."
+            f"  Nothing is lost or doubled: once this is mended, `{command}` goes on from here."
         )
 
 
@@ -289,11 +278,6 @@ def next_steps(settings: Settings) -> list[str]:
 def short(path: Path) -> Path:
     """A path as a person would type it here."""
     return Path(os.path.relpath(path))
-
-
-def interrupt(_number: int, _frame: FrameType | None) -> None:
-    """End as a Ctrl-C does: for a signal's handler."""
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from pathlib import Path
 from threading import Lock, Thread
 from typing import IO, Any, Protocol
 
+from local.errors import CommandError
 from local.workflow import Job, Workflow
 
 Event = Mapping[str, Any]
@@ -27,7 +28,7 @@ _SECONDS_TO_DRAIN = 5.0  # for output that a job's own children still hold open
 _TAIL_BYTES = 65_536
 
 
-class BusyError(RuntimeError):
+class BusyError(CommandError):
     """Another run is at work in the same folder."""
 
 

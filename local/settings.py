@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from local.errors import CommandError
 from totelake.runtime import SSL_MODES, Credentials
 
 STATE = Path(".state")
@@ -16,7 +17,7 @@ URL_FORM = "postgresql://user:password@host:port/database[?sslmode=require|disab
 _DEFAULT_PORT = 5432
 
 
-class SettingsError(ValueError):
+class SettingsError(CommandError):
     """What was asked for cannot be done."""
 
 

@@ -17,8 +17,9 @@ from rich.console import Console
 
 from local.athena import LocalAthena
 from local.athena_types import SqlError
-from local.query import NamedQuery, QueryError, lake_of, named_queries, open_athena, show
-from local.settings import STATE, SettingsError
+from local.front_end import front_end
+from local.query import NamedQuery, lake_of, named_queries, open_athena, show
+from local.settings import STATE
 
 _HELP = """A query ends with ; and may take several lines. Besides:
   tables          tables and views           describe NAME   its columns
@@ -97,7 +98,8 @@ class Shell:
 
     def _kind(self, name: str) -> str:
         table = self._athena.tables()[name]
-        return str(table.get("Description") or table.get("TableType", "")).lower().replace("_", " ")
+        kind = str(table.get("TableType", "")).lower().replace("_", " ")
+        return str(table.get("Description") or kind)
 
     def _list(self, lines: Iterable[tuple[str, str]]) -> None:
         for name, words in lines:
@@ -128,27 +130,26 @@ def session(shell: Shell, history: Path) -> PromptSession[str]:
 
 def main(environment: Mapping[str, str] = os.environ) -> int:
     """Answer until there is nothing more to answer; return the exit status."""
-    console = Console(highlight=False)
-    try:
-        with open_athena(lake_of(environment), console) as athena:
-            shell = Shell(athena, console)
-            prompt = session(shell, STATE / "sql_history")
-            console.print(
-                f"Athena's SQL on database {athena.database}, "
-                f"{len(athena.tables())} tables and views. `help` helps.",
-                markup=False,
-            )
-            while True:
-                try:
-                    if not shell.answer(prompt.prompt()):
-                        return 0
-                except KeyboardInterrupt:
-                    continue
-                except EOFError:
+    return front_end(lambda console: _answer(environment, console), "A query changes nothing.")
+
+
+def _answer(environment: Mapping[str, str], console: Console) -> int:
+    with open_athena(lake_of(environment), console) as athena:
+        shell = Shell(athena, console)
+        prompt = session(shell, STATE / "sql_history")
+        console.print(
+            f"Athena's SQL on database {athena.database}, "
+            f"{len(athena.tables())} tables and views. `help` helps.",
+            markup=False,
+        )
+        while True:
+            try:
+                if not shell.answer(prompt.prompt()):
                     return 0
-    except (QueryError, SettingsError, SqlError) as error:
-        console.print(f"✗ {error}", markup=False, soft_wrap=True)
-        return 1
+            except KeyboardInterrupt:
+                continue
+            except EOFError:
+                return 0
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from local.errors import CommandError
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 PROGRAM = "terraform"
 # The state stays beside the copy; S3's lifecycle takes the provider a minute to be sure of.
@@ -17,11 +19,11 @@ _NO_PROVIDER = "Failed to query available provider packages"
 _READ = ("terraform", "glue_jobs", "crawlers")
 
 
-class TerraformError(RuntimeError):
+class TerraformError(CommandError):
     """Terraform refuses."""
 
 
-class NoTerraformError(RuntimeError):
+class NoTerraformError(CommandError):
     """The program or its AWS provider cannot be had."""
 
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from local.errors import CommandError
+
 START_TYPES = ("SCHEDULED", "ON_DEMAND", "EVENT")
 CONDITIONAL = "CONDITIONAL"
 AND, ANY = "AND", "ANY"
@@ -17,7 +19,7 @@ AND, ANY = "AND", "ANY"
 END_STATES = ("SUCCEEDED", "FAILED", "STOPPED", "TIMEOUT")
 
 
-class WorkflowError(ValueError):
+class WorkflowError(CommandError):
     """The definition does not say what is to be done, or says it in two ways."""
 
 

@@ -8,6 +8,21 @@ resource "terraform_data" "crawled" {
   input = { targets = each.value.targets, exclusions = each.value.exclusions }
 }
 
+# Only where there is CSV: a classifier of one's own is asked before Glue's, whatever the file. Glue's knows no quotes.
+resource "aws_glue_classifier" "csv" {
+  for_each = { for zone, crawler in local.crawlers : zone => crawler.csv_classifier if var.raw_format == "csv" && can(crawler.csv_classifier) }
+
+  name = "${local.crawler_names[each.key]}-csv"
+
+  csv_classifier {
+    contains_header        = each.value.header
+    delimiter              = each.value.delimiter
+    quote_symbol           = each.value.quote
+    serde                  = each.value.serde
+    disable_value_trimming = true
+  }
+}
+
 resource "aws_glue_crawler" "this" {
   for_each = local.crawlers
 
@@ -17,6 +32,7 @@ resource "aws_glue_crawler" "this" {
   role          = aws_iam_role.crawler[each.key].arn
   schedule      = var.crawl == "daily" ? "cron(10 3 * * ? *)" : null
   configuration = jsonencode(each.value.configuration)
+  classifiers   = [for zone, classifier in aws_glue_classifier.csv : classifier.name if zone == each.key]
 
   dynamic "s3_target" {
     for_each = each.value.targets

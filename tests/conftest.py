@@ -1,16 +1,20 @@
-"""What all tests share: one Spark session, one PostgreSQL server, one Secrets Manager."""
+"""What all tests share: one each of a Spark session, a PostgreSQL, an AWS, and a lake to ask."""
 
 import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pyspark.sql import SparkSession
 
+from local.athena import LocalAthena
 from local.aws import Aws, running_aws
+from local.data_catalog import PROCESSED, catalogue_of
 from local.java import find_java, jdbc_driver
 from local.postgres import PostgresServer, remove
+from tests import small_lake
 from totelake import runtime
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -71,3 +75,27 @@ def aws() -> Iterator[Aws]:
         for name, value in server.environment().items():
             patch.setenv(name, value)
         yield server
+
+
+@pytest.fixture(scope="session")
+def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the small lake, which tests ask and do not change."""
+    folder = tmp_path_factory.mktemp("lake")
+    small_lake.write(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def glue(lake: Path) -> Iterator[Any]:
+    """A client of the Glue that has the small lake's catalogue."""
+    with catalogue_of(f"file://{lake}") as (client, problems):
+        assert problems == []
+        yield client
+
+
+@pytest.fixture(scope="session")
+def athena(glue: Any) -> Iterator[LocalAthena]:
+    """Athena on the small lake."""
+    engine = LocalAthena(glue, PROCESSED)
+    yield engine
+    engine.close()

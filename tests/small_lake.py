@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from totelake.quality import QUARANTINE_COLUMNS
-from totelake.tables import QUARANTINE, ROW_CHANGE, ROW_DELETED, ROW_XMIN, SOURCE, STAR
+from totelake.tables import QUARANTINE, ROW_BATCH, ROW_CHANGE, ROW_DELETED, ROW_XMIN, SOURCE, STAR
 
 FIRST, SECOND, THIRD = "20261120T101500Z", "20261120T103500Z", "20261121T105500Z"
 _ARROW = {
@@ -28,10 +28,10 @@ Rows = Mapping[str, Sequence[Mapping[str, Any]]]
 def schema(table: str) -> pa.Schema:
     """The columns of a table's files, by its zone's declarations."""
     if table == QUARANTINE:
-        return pa.schema([(name, pa.string()) for name in QUARANTINE_COLUMNS])
+        return pa.schema([(name, pa.string()) for name in (*QUARANTINE_COLUMNS, ROW_BATCH)])
     if table in STAR:
         columns = [(c.name, _ARROW[c.spark_type]) for c in STAR[table].columns]
-        return pa.schema([*columns, (ROW_DELETED, pa.bool_())])
+        return pa.schema([*columns, (ROW_DELETED, pa.bool_()), (ROW_BATCH, pa.string())])
     columns = [(c.name, _ARROW[c.spark_type]) for c in SOURCE[table].columns]
     return pa.schema([*columns, (ROW_XMIN, pa.int64()), (ROW_CHANGE, pa.string())])
 
@@ -44,7 +44,7 @@ def put(zone: Path, batch: str, rows: Rows, *, number: int = 1, committed: bool 
         if rows.get(table):
             folder = zone / table / f"batch={batch}"
             folder.mkdir(parents=True, exist_ok=True)
-            given = [{ROW_DELETED: False, **row} for row in rows[table]]
+            given = [{ROW_DELETED: False, ROW_BATCH: batch, **row} for row in rows[table]]
             pq.write_table(
                 pa.Table.from_pylist(given, schema(table)), folder / "part-00000.parquet"
             )

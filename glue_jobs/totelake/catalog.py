@@ -170,7 +170,8 @@ def _inherited(thing: Mapping[str, Any]) -> dict[str, str]:
 def complete_table(glue: Any, database: str, name: str) -> dict[str, Any] | None:
     """A table of the catalogue; None if no crawler has made it yet.
 
-    It has the column of merged rows from then on: files of a batch lack it, and so a crawler.
+    It has the column ``row_batch`` from then on, which merged folders have: files of raw batches,
+    and of processed ones that an earlier release wrote, lack it, and so the crawler knows none.
     """
     try:
         table: dict[str, Any] = glue.get_table(DatabaseName=database, Name=name)["Table"]

@@ -112,6 +112,8 @@ def _read(zone: Zone, table: str, run: Sequence[Manifest]) -> pa.Table:
     def read(batch_id: str, name: str) -> pa.Table:
         content = zone.read(table, f"batch={batch_id}", name)
         found = pq.ParquetFile(io.BytesIO(content)).read().replace_schema_metadata()
+        if ROW_BATCH in found.column_names:
+            found = found.drop_columns([ROW_BATCH])
         ids = pa.repeat(pa.scalar(batch_id), found.num_rows)
         return found.append_column(ROW_BATCH, ids)
 

@@ -19,7 +19,16 @@ from totelake.lake import Zone
 from totelake.star import BUILDERS
 from totelake.star.dates import dim_date, years_of
 from totelake.star.payments import with_order_amount
-from totelake.tables import FACTS, JOINS, QUARANTINE, SOURCE, STAR, WARN, SourceTable
+from totelake.tables import (
+    FACTS,
+    JOINS,
+    QUARANTINE,
+    ROW_BATCH,
+    SOURCE,
+    STAR,
+    WARN,
+    SourceTable,
+)
 
 # One file up to this many rows; as many in each of several files beyond.
 _ROWS_PER_FILE = 1_000_000
@@ -118,6 +127,7 @@ def write_table(
     # dim_date has a few years' days, and none where there is no fact.
     most = expected.get(table) if table != "dim_date" else max(expected[f.name] for f in FACTS)
     files = []
+    rows = rows.withColumn(ROW_BATCH, F.lit(batch))
     if most:
         if table == "dim_date":
             rows = rows.coalesce(1)
@@ -156,7 +166,7 @@ def with_rejected(
     counts: Mapping[str, int] = {}
     if short:
         frames = [quality.rejected(candidates[table], STAR[table]) for table in short]
-        quarantine = reduce(DataFrame.unionByName, frames)
+        quarantine = reduce(DataFrame.unionByName, frames).withColumn(ROW_BATCH, F.lit(batch))
         ordered = quarantine.coalesce(1).sortWithinPartitions("star_table", "source_key")
         folder = zone.batch_uri(QUARANTINE, batch)
         files, counts = lake.write_counted(ordered, folder, count_by="star_table")
@@ -173,7 +183,7 @@ def with_rejected(
             )
     rows = sum(file.rows for file in files)
     result[QUARANTINE] = TableEntry(
-        rows, files, dict.fromkeys(quality.QUARANTINE_COLUMNS, "string")
+        rows, files, dict.fromkeys((*quality.QUARANTINE_COLUMNS, ROW_BATCH), "string")
     )
     return result
 

@@ -43,7 +43,7 @@ CHANGE, LOOKUP, TOMBSTONE = "change", "lookup", "tombstone"
 # What a processed row carries besides the star's columns.
 ROW_DELETED = "row_deleted"
 QUARANTINE = "quarantine"
-# What a row of a merged folder carries besides: the batch that it came with.
+# The batch that a row came with: in every processed row, and in a raw row of a merged folder.
 ROW_BATCH = "row_batch"
 # What becomes of a source table that is not as declared (see ``drift``).
 EVOLVE, STRICT = "evolve", "strict"
@@ -175,7 +175,7 @@ class StarTable:
 
     @property
     def lake_schema(self) -> str:
-        """Spark DDL of the star's columns and the row's own, as the processed zone holds them."""
+        """Spark DDL of the star's columns and ``row_deleted``, as the processed zone holds them."""
         return ", ".join(
             [f"`{c.name}` {c.spark_type}" for c in self.columns] + [f"{ROW_DELETED} boolean"]
         )

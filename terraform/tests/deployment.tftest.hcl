@@ -90,6 +90,10 @@ run "defaults" {
     error_message = "By default there is no network and no RDS to pay for."
   }
   assert {
+    condition     = length(aws_glue_classifier.csv) == 0 && aws_glue_catalog_table.declared["quarantine"].storage_descriptor[0].location == "s3://totesys-test-processed-123456789012/quarantine/"
+    error_message = "Parquet needs no classifier, and quarantine is a table before its first row."
+  }
+  assert {
     condition     = alltrue([for statement in flatten(values(local.job_statements)) : !contains(statement.Resource, "*") || contains(["PublishMetrics", "LookAtNetwork"], statement.Sid)])
     error_message = "Only what AWS cannot narrow has the resource *."
   }
@@ -109,6 +113,23 @@ run "schedule_off" {
   assert {
     condition     = !contains(keys(aws_cloudwatch_metric_alarm.this), "freshness")
     error_message = "Nothing is asked to be fresh when nothing is scheduled."
+  }
+}
+
+run "raw_csv" {
+  command = plan
+
+  variables {
+    raw_format = "csv"
+  }
+
+  assert {
+    condition     = aws_glue_crawler.this["raw"].classifiers == tolist(["totesys-test-raw-csv"]) && length(aws_glue_crawler.this["processed"].classifiers) == 0
+    error_message = "The raw zone's crawler knows quotes in CSV; the processed zone is Parquet."
+  }
+  assert {
+    condition     = aws_glue_classifier.csv["raw"].csv_classifier[0].serde == "OpenCSVSerDe" && aws_glue_classifier.csv["raw"].csv_classifier[0].contains_header == "PRESENT"
+    error_message = "Fields may be in quotes and the first line names them."
   }
 }
 

@@ -14,12 +14,12 @@ from tests.aws.deployment import REGION, REPOSITORY, Aws, Deployment, environmen
 from totelake import metrics
 from totelake.metrics import Metrics
 from totelake.runtime import Log
-from totelake.tables import QUARANTINE, SOURCE, STAR
+from totelake.tables import SOURCE, STAR
 
 IN_WORKFLOW = ("extract", "transform", "load")
 JOBS = tuple(json.loads((REPOSITORY / "glue_jobs/workflow.json").read_text())["jobs"])
 PREFIX = "totesys-test"
-TABLES = {"raw": list(SOURCE), "processed": [*STAR, QUARANTINE]}
+TABLES = {"raw": list(SOURCE), "processed": list(STAR)}
 
 
 def declared(path: str, outputs: dict[str, Any]) -> dict[str, Any]:

@@ -13,12 +13,11 @@ from rich.console import Console
 from s3fs import S3FileSystem
 
 from local.data_catalog import PROCESSED, RAW
-from local.databases import Simulation
-from local.glue_tables import tables_of
+from local.databases import Simulation, advance
 from local.postgres import remove
 from local.progress import Progress
-from local.rehearsal import Result, Stage, on_stage, spoil
-from local.rehearsal_checks import checked, objects, registered
+from local.rehearsal_checks import answers, checked, objects, registered, unchanged
+from local.rehearsal_stage import Result, Stage, on_stage, spoil
 from totelake.batch import MANIFESTS, processed_ids, raw_numbers
 from totelake.lake import Zone
 
@@ -95,12 +94,31 @@ def test_a_changed_row_goes_all_the_way_and_everything_agrees(stage: Stage, firs
     changed = stage.run(console())
     assert changed.workflow.failures == [], shown(changed)
     assert batches(stage)[0] == [*numbers, len(numbers) + 1]
-    # Its first rejected row makes a table, so a job starts the crawler.
-    assert "quarantine" in tables_of(stage.client("glue"), stage.deployment.databases[PROCESSED])
+    # Its first rejected row is in a table that was there before.
+    assert changed.crawls == []
     reports = stage.reconcile(Progress(console()))
     assert [report.source for report in reports if report.table == "fact_sales_order"] != [0]
     assert [report.differences for report in reports if report.differences] == []
     assert sum(report.rejected for report in reports) == 1
+    checks = checked(stage.client, stage.deployment, reports)
+    assert [check for check in checks if check.problems] == []
+
+
+def test_written_together_the_batches_give_the_same_answers(stage: Stage, first: Result) -> None:
+    glue = stage.client("glue")
+    before = registered(glue, stage.deployment)
+    assert before.problems == []
+    assert " 0 of them merged" in before.what
+    advance(stage.databases, 1, lambda _: None)  # a batch more, that compaction leaves alone
+    again = stage.run(console())
+    assert again.workflow.failures == [], shown(again)
+    given = answers(glue, stage.deployment)
+    stage.compact(Progress(console()))
+    after = registered(glue, stage.deployment)
+    assert after.problems == []
+    assert " 0 of them merged" not in after.what
+    assert unchanged(given, answers(glue, stage.deployment)).problems == []
+    reports = stage.reconcile(Progress(console()))
     checks = checked(stage.client, stage.deployment, reports)
     assert [check for check in checks if check.problems] == []
 

@@ -12,6 +12,7 @@ from local.deployed import Deployment, without_terraform
 from local.glue import own_arguments, read_workflow
 from tests.aws import deployment as by_terraform
 from tests.aws.deployment import REGION, REPOSITORY, Aws, running_moto
+from totelake.tables import QUARANTINE, ROW_BATCH
 
 PACKAGES = REPOSITORY / "terraform" / "tests" / "build"
 
@@ -83,6 +84,26 @@ def test_crawlers_views_and_queries_are_the_same(
         queries.append({query["Name"]: query["QueryString"] for query in found})
     assert views[0] == views[1]
     assert queries[0] == queries[1]
+
+
+def test_the_table_of_rejected_rows_is_there_before_any_is(
+    ours: Deployment, theirs: Deployment, own: Aws, account: Aws
+) -> None:
+    """Guards against a view that fails until the first row is rejected."""
+    found = []
+    for aws, deployed in ((own, ours), (account, theirs)):
+        name = {"DatabaseName": deployed.databases["processed"], "Name": QUARANTINE}
+        table = aws.client("glue").get_table(**name)["Table"]
+        described = table["StorageDescriptor"]
+        serde = described["SerdeInfo"]["SerializationLibrary"], described["SerdeInfo"]["Parameters"]
+        uri = deployed.zones["processed"]
+        assert described["Location"] == f"{uri}/{QUARANTINE}/"
+        columns = [*described["Columns"], *table["PartitionKeys"]]
+        typed = [(column["Name"], column["Type"]) for column in columns]
+        formats = described["InputFormat"], described["OutputFormat"], serde
+        found.append((typed, formats, table["TableType"], table["Parameters"]))
+    assert found[0] == found[1]
+    assert (ROW_BATCH, "string") in found[0][0]
 
 
 def test_a_missing_terraform_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

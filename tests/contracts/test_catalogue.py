@@ -3,8 +3,6 @@
 import base64
 import json
 import re
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,26 +11,12 @@ from local.athena import LocalAthena
 from local.athena_files import data_files
 from local.athena_types import can_read
 from local.classifiers import classify
-from local.data_catalog import PROCESSED, REPOSITORY, ZONES, catalogue_of
+from local.data_catalog import PROCESSED, REPOSITORY, ZONES
 from local.glue_tables import PARQUET_SERDE, partitions_of, tables_of
-from tests import small_lake
 from totelake.lake import Zone
 from totelake.tables import SPARK_TYPES, STAR
 
 Table = dict[str, Any]
-
-
-@pytest.fixture(scope="module")
-def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("lake")
-    small_lake.write(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def glue(lake: Path) -> Iterator[Any]:
-    with catalogue_of(f"file://{lake}") as (client, _):
-        yield client
 
 
 @pytest.fixture(scope="module")
@@ -90,13 +74,6 @@ def test_view_names_its_columns_and_has_their_types(
         hive = [c["Type"] for c in view["StorageDescriptor"]["Columns"]]
         names = {"integer": "int", "varchar": "string"}
         assert hive == [names.get(c["type"], c["type"]) for c in content(view)["columns"]]
-
-
-@pytest.fixture(scope="module")
-def athena(glue: Any) -> Iterator[LocalAthena]:
-    engine = LocalAthena(glue, PROCESSED)
-    yield engine
-    engine.close()
 
 
 def test_partition_has_place_format_and_serde(partitions: list[tuple[Table, Table]]) -> None:

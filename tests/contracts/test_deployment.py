@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from local import athena_views, package, terraform_docs
-from totelake.tables import QUARANTINE, SOURCE, STAR
 
 ROOT = Path(__file__).resolve().parents[2]
 TERRAFORM = ROOT / "terraform"
@@ -73,14 +72,6 @@ def test_every_placeholder_is_filled_in_by_terraform() -> None:
     )
     assert block is not None
     assert named <= set(re.findall(r"^    (\w+) +=", block[1], re.MULTILINE))
-
-
-@pytest.mark.parametrize(
-    ("zone", "tables"), [("raw", [*SOURCE]), ("processed", [*STAR, QUARANTINE])]
-)
-def test_crawler_targets_are_the_declared_tables(zone: str, tables: list[str]) -> None:
-    crawler = json.loads((ROOT / "crawlers" / f"{zone}.json").read_text())
-    assert sorted(crawler["targets"]) == sorted(f"${{{zone}_zone}}/{table}/" for table in tables)
 
 
 def test_access_is_said_for_every_job() -> None:

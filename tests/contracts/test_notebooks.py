@@ -15,13 +15,6 @@ from tests import small_lake
 PATHS = sorted(NOTEBOOKS.glob("*.ipynb"))
 
 
-@pytest.fixture(scope="module")
-def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("lake")
-    small_lake.write(folder)
-    return folder
-
-
 def outputs(path: Path) -> tuple[str, int]:
     """All text that a notebook gives, and how many pictures."""
     given = [o for cell in execute(path).cells for o in cell.get("outputs", [])]

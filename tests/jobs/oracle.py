@@ -19,7 +19,16 @@ from pg8000.native import Connection, identifier
 from totelake import batch
 from totelake.lake import Zone
 from totelake.source_views import SOURCE_VIEWS
-from totelake.tables import DATE, ROW_CHANGE, ROW_DELETED, SOURCE, STAR, TOMBSTONE, StarTable
+from totelake.tables import (
+    DATE,
+    ROW_BATCH,
+    ROW_CHANGE,
+    ROW_DELETED,
+    SOURCE,
+    STAR,
+    TOMBSTONE,
+    StarTable,
+)
 
 from .conftest import Pipeline
 
@@ -156,6 +165,7 @@ def versions_in_lake(pipeline: Pipeline, star: StarTable) -> Versions:
     for id_ in batch.processed_ids(pipeline.processed):
         entry = batch.read_processed(pipeline.processed, id_).tables[star.name]
         for values in rows_of_files(pipeline.processed, star.name, id_, entry):
+            assert values.pop(ROW_BATCH) == id_
             row = DELETED if values.pop(ROW_DELETED) else plain(values.values())
             key = values[star.key]
             if found[key][-1:] != [row]:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from local.athena import LocalAthena
 from local.aws import Aws
 from local.classifiers import ClassifyError, classify_text, parquet_columns
 from local.crawled import _glob, merged_columns
@@ -371,6 +372,16 @@ def test_columns_that_differ_in_case_only_are_refused() -> None:
 )  # fmt: skip
 def test_columns_of_a_csv_file(text: str, columns: dict[str, str]) -> None:
     assert classify_text(text.encode()).columns == columns
+
+
+def test_csv_in_quotes_is_text_for_the_classifier_that_knows_them(files: Lake) -> None:
+    files.put("orders/batch=1/part-00000.csv", b'"id","name"\n1,"x, y"\n2,\n')
+    files.crawl(open_csv=True)
+    assert files.columns("orders") == {"id": "string", "name": "string"}
+    athena = LocalAthena(files.glue, files.database)
+    found = athena.query("select id, name, batch from orders order by id").to_pylist()
+    athena.close()
+    assert [tuple(row.values()) for row in found] == [("1", "x, y", "1"), ("2", "", "1")]
 
 
 def test_csv_table_is_described_for_its_serde(files: Lake) -> None:

@@ -19,7 +19,6 @@ from rich.console import Console
 
 from local import query, sql_prompt
 from local.athena import LocalAthena
-from local.data_catalog import PROCESSED, catalogue_of
 from local.run import next_steps
 from local.settings import Settings
 from tests import small_lake
@@ -35,21 +34,6 @@ ROWS = pa.table(
         "day": [date(2026, 1, 2), None],
     }
 )
-
-
-@pytest.fixture(scope="module")
-def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("lake")
-    small_lake.write(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def athena(lake: Path) -> Iterator[LocalAthena]:
-    with catalogue_of(f"file://{lake}") as (glue, _):
-        engine = LocalAthena(glue, PROCESSED)
-        yield engine
-        engine.close()
 
 
 @pytest.fixture

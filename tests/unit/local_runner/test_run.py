@@ -83,14 +83,14 @@ def test_main_ends_with_a_sentence_and_a_status(
     monkeypatch.setenv("WAREHOUSE_URL", URL)
     monkeypatch.setattr(os, "environ", os.environ.copy())
     assert module.main() == 1
-    assert "✗ The source at 127.0.0.1:1/totesys" in capsys.readouterr().out
+    assert "✗ The source at 127.0.0.1:1/totesys" in capsys.readouterr().err
 
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(module, "run", interrupted)
     assert module.main() == 130
-    assert "Stopped." in capsys.readouterr().out
+    assert "Stopped." in capsys.readouterr().err
 
 
 def test_the_closing_table_fits_a_terminal_and_shows_where_it_does_not_agree(
