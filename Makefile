@@ -79,7 +79,7 @@ clean: $(if $(wildcard .state),$(INSTALLED)) ## Remove what runs left behind; th
 ##@ Check it
 
 # A process a core, up to four: each has a Spark and a PostgreSQL of its own. Quick files first.
-TEST := $(PYTHON) -m pytest -n logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder \
+TEST := $(PYTHON) -m pytest -n logical --maxprocesses 4 --dist loadscope --no-loadscope-reorder \
   --cov --cov-fail-under=90 --durations=10
 
 .PHONY: test

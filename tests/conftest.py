@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from pyspark.sql import SparkSession
+from xdist.scheduler import LoadScopeScheduling
 
 from local.athena import LocalAthena
 from local.aws import Aws, running_aws
@@ -21,12 +22,17 @@ ROOT = Path(__file__).resolve().parent.parent
 TOTESYS = ROOT.parent / "shared" / "totesys"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+class OfAFile(LoadScopeScheduling):
     """Where processes share the work, one of them does all of a file, or of the deployment."""
-    for item in items:
-        file = item.nodeid.partition("::")[0]
-        deployed = file.startswith("tests/aws/")
-        item.add_marker(pytest.mark.xdist_group("deployment" if deployed else file))
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "deployment" if file.startswith("tests/aws/") else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OfAFile:
+    """A mark for it (loadgroup) has no effect with this pytest and this xdist."""
+    return OfAFile(config, log)
 
 
 @pytest.fixture(scope="session")
