@@ -120,17 +120,21 @@ def run_names(count: int) -> list[str]:
 
 
 def closing_table(reports: Sequence[Report], runs: Sequence[Mapping[str, Added]] = ()) -> Table:
-    """One row per table: what each place holds, what each run added."""
+    """One row per table: what each place holds, what each run added.
+
+    Beside runs there is room for one zone, the last that a table comes to.
+    """
     table = _table("rows")
-    for name in ("source", "lake", "warehouse", "versions"):
+    for name in ("source", *(["lake"] if runs else ["raw", "lake"]), "warehouse", "versions"):
         table.add_column(name, justify="right", no_wrap=True)
     for name in run_names(len(runs)):
         table.add_column(name.lower(), justify="right", no_wrap=True)
     table.add_column("")
     for report in reports:
-        # A table without a star table of its own has come to the raw zone, and no further.
-        lake = report.raw if report.lake is None else report.lake
-        figures = (report.source, lake, report.warehouse, report.versions)
+        zones = [report.raw, report.lake]
+        if runs:  # a table without a star table of its own comes to the raw zone, and no further
+            zones = [report.raw if report.lake is None else report.lake]
+        figures = (report.source, *zones, report.warehouse, report.versions)
         table.add_row(
             report.table,
             *("" if figure is None else f"{figure:,}" for figure in figures),
@@ -177,7 +181,7 @@ def remarks(reports: Sequence[Report]) -> list[str]:
         for count, what in (
             (report.in_flight, "on the way: changed since, or not transformed yet"),
             (report.not_loaded, "not loaded yet"),
-            (report.deleted, "deleted in the source since"),
+            (report.deleted, "deleted in the source, the table's sweep is not due yet"),
             (report.rejected, "rejected, why is in the lake's processed/quarantine"),
             (report.held, "held, a dimension member is missing"),
         ):

@@ -8,12 +8,13 @@ locals {
   # Zones by what a job does with them; the secret follows from its arguments (job_secrets in jobs.tf).
   # "registers": the database in which it registers the partitions it committed.
   # "merges": the zones whose closed batches it writes together, and swaps in their database.
+  # "compares": the zones that it holds their databases against.
   job_access = {
-    extract   = { reads = ["raw"], writes = ["raw"], registers = ["raw"], merges = [] }
-    transform = { reads = ["raw", "processed"], writes = ["processed"], registers = ["processed"], merges = [] }
-    load      = { reads = ["processed"], writes = [], registers = [], merges = [] }
-    reconcile = { reads = ["raw", "processed"], writes = [], registers = [], merges = [] }
-    compact   = { reads = ["raw", "processed"], writes = [], registers = [], merges = ["raw", "processed"] }
+    extract   = { reads = ["raw"], writes = ["raw"], registers = ["raw"], merges = [], compares = [] }
+    transform = { reads = ["raw", "processed"], writes = ["processed"], registers = ["processed"], merges = [], compares = [] }
+    load      = { reads = ["processed"], writes = [], registers = [], merges = [], compares = [] }
+    reconcile = { reads = ["raw", "processed"], writes = [], registers = [], merges = [], compares = ["raw", "processed"] }
+    compact   = { reads = ["raw", "processed"], writes = [], registers = [], merges = ["raw", "processed"], compares = [] }
   }
 
   zone_arns     = { for zone in keys(local.zones) : zone => aws_s3_bucket.this[zone].arn }
@@ -169,6 +170,12 @@ locals {
           Resource = [for zone in access.merges : "${local.glue_arn}:crawler/${local.crawler_names[zone]}"]
         },
       ] : statement if length(access.merges) > 0],
+      [for statement in [{
+        Sid      = "ReadCatalogue"
+        Effect   = "Allow"
+        Action   = ["glue:GetTables", "glue:GetPartitions"]
+        Resource = distinct(flatten([for zone in access.compares : local.catalog_arns[zone]]))
+      }] : statement if length(access.compares) > 0],
       [for zone in access.registers : {
         Sid      = "StartCrawler"
         Effect   = "Allow"

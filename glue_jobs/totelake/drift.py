@@ -12,7 +12,7 @@ A table of the policy ``strict`` stops the run for any difference.
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from totelake.errors import SchemaError
 from totelake.tables import (
@@ -150,6 +150,20 @@ def carried(columns: Columns) -> Columns:
             names.add(name.lower())
             kept.append((name, type_))
     return kept
+
+
+def comparable(table: SourceTable, found: Iterable[tuple[str, str]]) -> list[Column]:
+    """The declared columns that mean the same in source and lake, with the types found.
+
+    A column that the star does not need and that is gone, or of a type that does not hold the
+    declared one, is not among them.
+    """
+    types = dict(found)
+    return [
+        replace(column, type=types[column.name])
+        for column in table.columns
+        if column.name in types and holds(column.type, types[column.name])
+    ]
 
 
 def lands_as_text(table: SourceTable, name: str, type_: str) -> bool:

@@ -5,7 +5,7 @@ on. The places are looked at from the last to the first, so that what an earlier
 a later one is on its way, and never the other way round.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
@@ -15,12 +15,11 @@ from pg8000.native import identifier, literal
 from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
-from totelake import batch, fingerprints, landed
+from totelake import batch, drift, fingerprints, landed
 from totelake import warehouse_sql as sql
 from totelake.batch import Manifest
 from totelake.errors import LakeError, WarehouseError
 from totelake.lake import Zone
-from totelake.quality import QUARANTINE_SCHEMA
 from totelake.runtime import DATABASE_ERRORS, Credentials, close, reason
 from totelake.source import Source, ctid_ranges
 from totelake.source_sql import SCHEMA, changed_condition, join_snapshot_statement
@@ -37,7 +36,7 @@ from totelake.tables import (
     SourceTable,
     StarTable,
 )
-from totelake.window import CHANGES, Snapshot, window
+from totelake.window import CHANGES, Snapshot
 from totelake.window import Window as SourceWindow
 
 _FETCH_ROWS = 50_000
@@ -189,6 +188,11 @@ class Batches:
         return cls(found, done, loaded)
 
     @property
+    def newest_snapshot(self) -> Snapshot:
+        """The source's snapshot that the newest batch was taken of."""
+        return Snapshot.of(self.raw[-1].snapshot)
+
+    @property
     def pending(self) -> list[Manifest]:
         """Raw batches that are not transformed yet."""
         done = {manifest.batch for manifest in self.processed}
@@ -204,6 +208,7 @@ class Places:
         raw: The raw zone.
         processed: The processed zone.
         source: The source at one instant, not before the newest batch.
+        next_batch: What a batch of that instant would ask the source for.
         warehouse: The warehouse at one instant.
     """
 
@@ -212,19 +217,19 @@ class Places:
     raw: Zone
     processed: Zone
     source: Source
+    next_batch: SourceWindow
     warehouse: Snapshotted
 
 
 def rows(places: Places) -> DataFrame:
     """All that is known of every key in every place; several rows of ``COLUMNS`` for each."""
     of_source = [(table, star) for table, star in pairs() if table]
-    transformed = [(table, star) for table, star in of_source if star]
     frames = [
         _in_source(places, of_source),
-        *[_in_raw(places, table, star) for table, star in of_source],
-        *[_pending(places, *pair) for pair in transformed if places.batches.pending],
-        _rejected(places),
-        _in_lake(places),
+        *[rows for table, star in of_source for rows in _in_raw(places, table, star)],
+        *[rows for table, star in of_source if star for rows in _pending(places, table, star)],
+        *_rejected(places),
+        *_in_lake(places),
         _in_warehouse(places),
     ]
     return reduce(DataFrame.unionByName, map(_complete, frames))
@@ -245,9 +250,8 @@ def comparison_name(table: SourceTable | None, star: StarTable | None) -> str:
 
 
 def _in_source(places: Places, tables: Iterable[tuple[SourceTable, StarTable | None]]) -> DataFrame:
-    since = window(Snapshot.of(places.batches.raw[-1].snapshot), places.source.snapshot)
     parts = [
-        Part(_source_query(table, star, since), places.source.sizes[table.name])
+        Part(_source_query(places, table, star), places.source.sizes[table.name])
         for table, star in tables
     ]
     reader = Snapshotted(
@@ -259,18 +263,20 @@ def _in_source(places: Places, tables: Iterable[tuple[SourceTable, StarTable | N
     return reader.read(places.spark, parts)
 
 
-def _source_query(table: SourceTable, star: StarTable | None, since: SourceWindow) -> str:
+def _source_query(places: Places, table: SourceTable, star: StarTable | None) -> str:
     """A source table's rows, each with its fingerprints as it is and as the star has it."""
 
     def changed(alias: str, name: str) -> str:
-        # After a restore all rows are compared by the next batch: any of them may be on its way.
-        return changed_condition(alias, name, since) if since.mode == CHANGES else "TRUE"
+        # A table that the next batch compares as a whole: any of its rows may be on its way.
+        window = places.next_batch
+        return changed_condition(alias, name, window) if window.mode_of(name) == CHANGES else "TRUE"
 
     own = changed("t", table.name)
     parents = [join.parent for join in JOINS if join.child == table.name]
     changed_star = [own, *(f"coalesce({changed('p', name)}, FALSE)" for name in parents)]
+    compared = drift.comparable(table, places.source.columns[table.name])
     marks = (
-        f"t.ctid AS row_ctid, {fingerprints.in_postgres(table.columns, 't')} AS raw_digest,"
+        f"t.ctid AS row_ctid, {fingerprints.in_postgres(compared, 't')} AS raw_digest,"
         f" {own} AS changed, {' OR '.join(changed_star)} AS changed_star"
     )
     if star:
@@ -300,61 +306,84 @@ def _named(name: str, key: str) -> list[Column]:
     return [F.lit(name).alias("table"), F.col(key).cast("string").alias("key")]
 
 
-def _in_raw(places: Places, table: SourceTable, star: StarTable | None) -> DataFrame:
-    rows = landed.rows(places.spark, places.raw, places.batches.raw, table.name, table.raw_schema)
-    gone = F.col(ROW_CHANGE) == TOMBSTONE
-    return rows.select(
-        *_named(comparison_name(table, star), table.key),
-        _alive(gone, fingerprints.in_spark(table.columns)).alias("raw"),
-        _number(F.col("batch")).alias("raw_batch"),
-    )
+def _in_zone(
+    places: Places,
+    zone: Zone,
+    manifests: Iterable[Manifest],
+    table: str,
+    columns: Callable[[Mapping[str, str]], list[Column]],
+) -> list[DataFrame]:
+    """What is to be known of a zone's rows, from columns that are of these Spark types.
+
+    Each schema by itself: two types that a column has had may have none in common.
+    """
+    found = landed.frames(places.spark, zone, manifests, table)
+    return [rows.select(*columns(types)) for types, rows in found]
 
 
-def _pending(places: Places, table: SourceTable, star: StarTable) -> DataFrame:
-    batches = places.batches.pending
-    rows = landed.rows(places.spark, places.raw, batches, table.name, table.raw_schema)
-    return rows.select(*_named(star.name, table.key), F.lit(True).alias("pending"))
+def _in_raw(places: Places, table: SourceTable, star: StarTable | None) -> list[DataFrame]:
+    compared = drift.comparable(table, places.source.columns[table.name])
+
+    def columns(types: Mapping[str, str]) -> list[Column]:
+        digest = fingerprints.in_spark({it.name: types.get(it.name) for it in compared})
+        return [
+            *_named(comparison_name(table, star), table.key),
+            _alive(F.col(ROW_CHANGE) == TOMBSTONE, digest).alias("raw"),
+            _number(F.col("batch")).alias("raw_batch"),
+        ]
+
+    return _in_zone(places, places.raw, places.batches.raw, table.name, columns)
 
 
-def _rejected(places: Places) -> DataFrame:
-    batches = places.batches.processed
-    rows = landed.rows(places.spark, places.processed, batches, QUARANTINE, QUARANTINE_SCHEMA)
-    return rows.select(
+def _pending(places: Places, table: SourceTable, star: StarTable) -> list[DataFrame]:
+    columns = [*_named(star.name, table.key), F.lit(True).alias("pending")]
+    return _in_zone(places, places.raw, places.batches.pending, table.name, lambda _: columns)
+
+
+def _rejected(places: Places) -> list[DataFrame]:
+    columns = [
         F.col("star_table").alias("table"),
         F.col("source_key").alias("key"),
         _number(F.col("batch")).alias("rejected_batch"),
+    ]
+    return _in_zone(
+        places, places.processed, places.batches.processed, QUARANTINE, lambda _: columns
     )
 
 
-def _in_lake(places: Places) -> DataFrame:
-    facts = reduce(DataFrame.unionByName, [_versions(places, fact) for fact in FACTS])
+def _in_lake(places: Places) -> list[DataFrame]:
+    facts = [rows for fact in FACTS for rows in _versions(places, fact)]
+    dimensions = [
+        rows for star in STAR.values() if not star.is_fact for rows in _versions(places, star)
+    ]
+    if not facts:
+        return dimensions
     earlier = Window.partitionBy("table", "key").orderBy("lake_batch")
     # A version counts unless it equals its predecessor; after a deletion the predecessor is null.
     counts = ~F.col("lake").eqNullSafe(F.lag("lake").over(earlier))
     of_versions = F.when(counts & F.col("loaded_batch").isNotNull(), F.col("lake"))
-    dimensions = [_versions(places, star) for star in STAR.values() if not star.is_fact]
-    return reduce(
-        lambda one, other: one.unionByName(other, allowMissingColumns=True),
-        [facts.withColumn("lake_version", of_versions), *dimensions],
-    )
+    versions = reduce(DataFrame.unionByName, facts).withColumn("lake_version", of_versions)
+    return [versions, *dimensions]
 
 
-def _versions(places: Places, star: StarTable) -> DataFrame:
+def _versions(places: Places, star: StarTable) -> list[DataFrame]:
     """A star table's rows in the lake; ``loaded_batch`` is null where the warehouse lacks them."""
     batches = places.batches
-    rows = landed.rows(
-        places.spark, places.processed, batches.processed, star.name, star.lake_schema
-    )
     is_loaded = F.lit(True)
     if len(batches.loaded) < len(batches.processed):
         is_loaded = F.col("batch").isin(sorted(batches.loaded))
     number = _number(F.col("batch"))
-    return rows.select(
-        *_named(star.name, star.key),
-        _alive(F.col(ROW_DELETED), fingerprints.in_spark(star.columns)).alias("lake"),
-        number.alias("lake_batch"),
-        F.when(is_loaded, number).alias("loaded_batch"),
-    )
+
+    def columns(types: Mapping[str, str]) -> list[Column]:
+        digest = fingerprints.in_spark({name: types[name] for name in star.column_names})
+        return [
+            *_named(star.name, star.key),
+            _alive(F.col(ROW_DELETED), digest).alias("lake"),
+            number.alias("lake_batch"),
+            F.when(is_loaded, number).alias("loaded_batch"),
+        ]
+
+    return _in_zone(places, places.processed, batches.processed, star.name, columns)
 
 
 def _in_warehouse(places: Places) -> DataFrame:

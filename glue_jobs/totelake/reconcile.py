@@ -6,10 +6,16 @@ an earlier place has more than a later one is on its way. That, and what the job
 told apart from what is wrong:
 
 - in flight: changed in the source since the newest batch, or in a batch not transformed yet;
-- deleted: gone from the source since the last time that extract looked for deleted keys;
+- deleted: gone from the source, and waits for the sweep of a table with a watermark;
 - rejected: the newest version is in quarantine;
 - not loaded: in a batch that the warehouse lacks; it is compared with the batches it has;
 - held: waits in the warehouse for a member of a dimension.
+
+A row that is gone has no version to tell when it went. So extract's own look at the source is
+asked what the next batch would do: where it would sweep the key's table, the deletion is in
+flight, for a sweep finds every key that is gone; where it would not, no batch will ever bring
+it, and it is wrong. Only a table with a watermark is swept later, when its counters say so and
+its time has come.
 """
 
 from dataclasses import dataclass
@@ -21,6 +27,7 @@ from pyspark.sql import functions as F
 
 from totelake.places import Places, comparison_name, pairs, rows
 from totelake.tables import STAR, SourceTable, StarTable
+from totelake.window import Window as SourceWindow
 
 _KEYS_NAMED = 10
 # Each place and the one before it: their names, and the columns that have to be equal.
@@ -51,7 +58,7 @@ class Report:
         versions: All rows of a fact in the warehouse; None for others.
         in_flight: Keys that differ because they are on their way into raw or processed zone.
         not_loaded: Keys that batches change which the warehouse lacks.
-        deleted: Keys gone from the source whose deletion has not landed.
+        deleted: Keys gone from the source that wait for a sweep which is not due.
         rejected: Keys that differ because their newest version is in quarantine.
         held: Keys that differ because a version waits in the warehouse.
         differences: What is wrong; empty when all agrees.
@@ -78,7 +85,7 @@ class Report:
 
 def reports(places: Places) -> list[Report]:
     """Compare every table in all places; one report per star table, then those without one."""
-    keys = _links(_by_key(rows(places)))
+    keys = _links(_by_key(rows(places)), places.next_batch)
     counted = {row["table"]: row.asDict() for row in _count(keys).collect()}
     nothing = dict.fromkeys([*_PLACES, *_OUTCOMES, "versions", *_WRONG], 0)
     is_wrong = any(row[column] for row in counted.values() for column in _WRONG)
@@ -114,7 +121,7 @@ def _by_key(rows: DataFrame) -> DataFrame:
     )
 
 
-def _links(keys: DataFrame) -> DataFrame:
+def _links(keys: DataFrame, next_batch: SourceWindow) -> DataFrame:
     """Per key, how each place stands to the one before it."""
 
     def link(name: str, *excuses: tuple[Column, str]) -> Column:
@@ -125,17 +132,29 @@ def _links(keys: DataFrame) -> DataFrame:
         return result.otherwise(WRONG).alias(f"link_{name}")
 
     gone = F.col("in_source").isNull() & F.col("in_raw").isNotNull()
+    sources = [(table, comparison_name(table, star)) for table, star in pairs() if table]
+    swept = [name for table, name in sources if table.name in next_batch.swept]
+    later = [name for table, name in sources if table.watermark and name not in swept]
+    of_next_sweep = (gone & F.col("table").isin(swept), IN_FLIGHT)
+    of_later_sweep = (gone & F.col("table").isin(later), DELETED)
     has_source, has_star = F.col("table") != _DAYS, F.col("table").isin([*STAR])
     on_its_way = F.col("changed_star") | F.col("pending")
     held = (F.col("held"), HELD)
     return keys.select(
         "*",
-        link("raw", (~has_source, AGREE), (F.col("changed"), IN_FLIGHT), (gone, DELETED)),
+        link(
+            "raw",
+            (~has_source, AGREE),
+            (F.col("changed"), IN_FLIGHT),
+            of_next_sweep,
+            of_later_sweep,
+        ),
         link(
             "lake",
             (~has_source | ~has_star, AGREE),
             (on_its_way, IN_FLIGHT),
-            (gone, DELETED),
+            of_next_sweep,
+            of_later_sweep,
             (F.col("rejected"), REJECTED),
         ),
         link("warehouse", held),

@@ -234,7 +234,7 @@ REGISTER = {
 }
 
 
-# What glue_jobs/totelake/catalog.py, swap.py and metrics.py call, and nothing beside it.
+# What catalog.py, swap.py, catalogued.py and metrics.py call, and nothing beside it.
 @pytest.mark.parametrize(
     ("role", "actions"),
     [
@@ -253,7 +253,7 @@ REGISTER = {
             },
         ),
         ("load-job", set()),
-        ("reconcile-job", set()),
+        ("reconcile-job", {"glue:GetTables", "glue:GetPartitions"}),
     ],
 )
 def test_a_job_may_do_what_it_calls(account: Aws, role: str, actions: set[str]) -> None:

@@ -99,12 +99,12 @@ class Pipeline:
         """Run load; its log."""
         return self._run("load", warehouse_secret=secret)
 
-    def reconcile(self) -> dict[str, Event]:
+    def reconcile(self, *more: str) -> dict[str, Event]:
         """Run reconcile; its report on each table."""
         before = len(self.lines)
         # That they differ is in the reports.
         with suppress(ReconcileError):
-            self._run("reconcile")
+            self._run("reconcile", *more)
         events = map(json.loads, self.lines[before:])
         return {event["table"]: event for event in events if event["event"] == "reconciled"}
 

@@ -99,6 +99,14 @@ def test_a_source_that_evolves(pipeline: Pipeline) -> None:
         "12": "unit_price = 2.5050 does not fit numeric(10,2)",
     }
 
+    # Source, lake and warehouse still are compared, each value whatever type it landed with.
+    found = pipeline.reconcile()
+    assert [report["differences"] for report in found.values() if report["differences"]] == []
+    assert {name: it["rejected"] for name, it in found.items() if it["rejected"]} == {
+        "fact_sales_order": 2
+    }
+    assert sum(report["in_flight"] for report in found.values()) == 0
+
     # Reported once; mended rows follow.
     pipeline.source.run(
         "UPDATE sales_order SET units_sold = 6, unit_price = 2.50 WHERE sales_order_id > 10;"

@@ -1,16 +1,20 @@
 """Reconcile: what is wrong is found in each place, and what is on its way is told apart."""
 
 import dataclasses
+import json
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from totelake.errors import LakeError, WarehouseError
 from totelake.lake import Zone
-from totelake.tables import STAR
+from totelake.source import Source
+from totelake.tables import SOURCE, STAR, Watermark
 
 from .conftest import Event, Pipeline
 
@@ -49,7 +53,7 @@ def test_all_agree_and_what_is_on_its_way_is_told_apart(pipeline: Pipeline) -> N
         "fact_sales_order": {"in_flight": 1},
         "department": {"in_flight": 1},
         "dim_staff": {"in_flight": 2},
-        "fact_payment": {"deleted": 1},
+        "fact_payment": {"in_flight": 1},
     }
     assert differences(found) == {}
     assert [*found] == [*STAR, "department"]
@@ -89,7 +93,11 @@ def test_what_is_wrong_is_found_where_it_is(pipeline: Pipeline) -> None:
     pipeline.warehouse.run("INSERT INTO dim_payment_type VALUES (77, 'GIFT')")
     pipeline.warehouse.run("DELETE FROM etl.fact_payment_version WHERE payment_id = 8")
     pipeline.warehouse.run("DELETE FROM fact_payment WHERE payment_id = 8")
-    found = differences(pipeline.reconcile())
+    boto3.client("glue").create_database(DatabaseInput={"Name": pipeline.name})
+    descriptor = {"Columns": [{"Name": "design_id", "Type": "int"}]}
+    table = {"Name": "design", "StorageDescriptor": descriptor}
+    boto3.client("glue").create_table(DatabaseName=pipeline.name, TableInput=table)
+    found = differences(pipeline.reconcile("--raw_database", pipeline.name))
     lost = "processed zone and warehouse: 1 keys differ"
     assert found == {
         "dim_date": [f"{lost} (2024-02-29 content)"],
@@ -108,16 +116,30 @@ def test_what_is_wrong_is_found_where_it_is(pipeline: Pipeline) -> None:
         "fact_payment": [f"{lost} (8 not in the warehouse)", f"{lost} (8 versions)"],
         "department": ["source and raw zone: 2 keys differ (1 content, 2 content)"],
     }
+    events = [json.loads(line) for line in pipeline.lines]
+    catalogued = {it["table"]: it for it in events if it["event"] == "catalogued"}
+    assert [*catalogued] == [*SOURCE]
+    unregistered = f"1 partitions not registered ({pipeline.batches()[-1].batch})"
+    assert catalogued.pop("design")["differences"] == [unregistered]
+    # No crawler has made the others yet.
+    assert {(it["partitions"], *it["differences"]) for it in catalogued.values()} == {(None,)}
+    assert f"{pipeline.name}.design: {unregistered}" in events[-1]["message"]
 
 
 def test_a_change_that_extract_would_miss_is_wrong(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A row that differs although nobody touched it since the snapshot, in raw and star."""
+    """A row that differs, or is gone, and extract's look at the source finds nothing to do."""
+    watermark = Watermark("last_updated", timedelta(minutes=5))
+    payment = dataclasses.replace(SOURCE["payment"], watermark=watermark)
+    monkeypatch.setitem(SOURCE, "payment", payment)
     pipeline.source.run("UPDATE department SET location = NULL WHERE department_id = 2")
+    pipeline.source.run("INSERT INTO currency VALUES (7, 'EUR', now(), now())")
     pipeline.run()
-    late = "UPDATE sales_order SET units_sold = 3 WHERE sales_order_id = 2"
-    pipeline.source.run(late)
+    pipeline.source.run("UPDATE sales_order SET units_sold = 3 WHERE sales_order_id = 2")
+    pipeline.source.run("DELETE FROM currency WHERE currency_id = 7")
+    pipeline.source.run("DELETE FROM payment WHERE payment_id = 8")
+    monkeypatch.setattr(Source, "_keys", lambda *_: ({}, set(), set()))
     for module in ("places", "source_sql"):
         monkeypatch.setattr(
             f"totelake.{module}.changed_condition", lambda alias, *_: f"{alias}.ctid IS NULL"
@@ -127,10 +149,19 @@ def test_a_change_that_extract_would_miss_is_wrong(
         "fact_sales_order": [
             "source and raw zone: 1 keys differ (2 content)",
             "source and processed zone: 1 keys differ (2 content)",
-        ]
+        ],
+        "dim_currency": [
+            "source and raw zone: 1 keys differ (7 not in the source)",
+            "source and processed zone: 1 keys differ (7 not in the source)",
+        ],
     }
-    # What the jobs set aside, beside it: staff 3 lacks a location, purchases wait for staff 3.
-    assert aside(found) == {"dim_staff": {"rejected": 1}, "fact_purchase_order": {"held": 2}}
+    # What the jobs set aside, beside it: staff 3 lacks a location, purchases wait for staff 3,
+    # and the sweep of a table with a watermark waits for its time.
+    assert aside(found) == {
+        "dim_staff": {"rejected": 1},
+        "fact_purchase_order": {"held": 2},
+        "fact_payment": {"deleted": 1},
+    }
 
 
 def test_after_a_restore_whatever_differs_is_on_its_way(

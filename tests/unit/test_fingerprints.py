@@ -89,7 +89,7 @@ def of_spark(spark: SparkSession, content: Sequence[Row]) -> list[int]:
         [v.isoformat("milliseconds") if isinstance(v, time) else v for v in row] for row in content
     ]
     frame = spark.createDataFrame(values, schema).coalesce(1)
-    return [row[0] for row in frame.select(in_spark(COLUMNS)).collect()]
+    return [row[0] for row in frame.select(in_spark(dict(frame.dtypes))).collect()]
 
 
 @settings(max_examples=5)
@@ -128,3 +128,28 @@ def test_a_price_is_the_same_however_many_zeros_it_has(
     one, same, other = of_postgres(connection, [(*ROW[:7], price, True) for price in prices])
     assert one == same != other
     assert of_spark(spark, [(*ROW[:7], Decimal("2.5"), True)]) == [one]
+
+
+def test_a_wider_price_is_the_same_price(connection: Connection, spark: SparkSession) -> None:
+    """In the lake as it landed, before its column was widened or after."""
+    prices = ["2.5", "2.505", "100", "-0.01", "0", "12345678.9012"]
+    as_text = ", ".join(
+        f"({number}, '{price}'::numeric(14,4))" for number, price in enumerate(prices)
+    )
+    digest = in_postgres([Column("price", "numeric(14,4)")], "r")
+    statement = f"SELECT {digest} FROM (VALUES {as_text}) AS r (place, price) ORDER BY place"
+    wide = [found for (found,) in connection.run(statement)]
+    for type_, count in (("decimal(14,4)", 6), ("decimal(10,2)", 1)):
+        values = [[Decimal(price)] for price in prices[:count]]
+        frame = spark.createDataFrame(values, f"price {type_}").coalesce(1)
+        found = [row[0] for row in frame.select(in_spark(dict(frame.dtypes))).collect()]
+        assert found == wide[:count]
+
+
+def test_a_column_that_a_frame_lacks_is_null(connection: Connection, spark: SparkSession) -> None:
+    statement = (
+        f'SELECT {in_postgres(COLUMNS[:2], "r")} FROM (SELECT 1 AS id, NULL::text AS "some text") r'
+    )
+    frame = spark.createDataFrame([[1]], "id int")
+    lacking = in_spark({"id": "int", "some text": None})
+    assert [list(row) for row in frame.select(lacking).collect()] == connection.run(statement)

@@ -125,6 +125,22 @@ def test_the_closing_table_fits_a_terminal_and_shows_where_it_does_not_agree(
     assert [line.split(": ")[1][0] for line in told] == ["3", "4", "5", "1"]
 
 
+def test_without_runs_all_places_stand_side_by_side(console: Console, output: io.StringIO) -> None:
+    reports = [
+        Report("dim_date", None, None, 1, 2, None, differences=("one more",)),
+        Report("fact_sales_order", 5, 4, 3, 2, 6, in_flight=1),
+        Report("department", 8, 8, None, None, None),
+    ]
+
+    console.print(closing_table(reports))
+
+    header, *lines = (line.split() for line in output.getvalue().splitlines())
+    assert header == ["rows", "source", "raw", "lake", "warehouse", "versions"]
+    assert lines[0] == ["dim_date", "1", "2", "✗"]
+    assert lines[1] == ["fact_sales_order", "5", "4", "3", "2", "6", "✓*"]
+    assert lines[2] == ["department", "8", "8", "✓"]
+
+
 def test_the_seconds_of_each_stage(console: Console, output: io.StringIO) -> None:
     jobs = {name: JobRun(name, "SUCCEEDED", 1.25, [], Path()) for name in ("extract", "load")}
 
