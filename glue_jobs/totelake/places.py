@@ -23,7 +23,7 @@ from totelake.lake import Zone
 from totelake.runtime import DATABASE_ERRORS, Credentials, close, reason
 from totelake.source import Source, ctid_ranges
 from totelake.source_sql import SCHEMA, changed_condition, join_snapshot_statement
-from totelake.source_views import SOURCE_VIEWS
+from totelake.source_views import SOURCE_DAYS, SOURCE_VIEWS
 from totelake.tables import (
     FACTS,
     JOINS,
@@ -39,6 +39,7 @@ from totelake.tables import (
 from totelake.window import CHANGES, Snapshot
 from totelake.window import Window as SourceWindow
 
+DAYS = "dim_date"  # the one table of the star that no table of the source becomes
 _FETCH_ROWS = 50_000
 # Smaller tables than this are read together by one connection.
 _SMALL_BYTES = 8 * 1024 * 1024
@@ -254,6 +255,7 @@ def _in_source(places: Places, tables: Iterable[tuple[SourceTable, StarTable | N
         Part(_source_query(places, table, star), places.source.sizes[table.name])
         for table, star in tables
     ]
+    parts.append(Part(_days_query(STAR[DAYS])))
     reader = Snapshotted(
         places.source.credentials,
         places.source.connection,
@@ -290,6 +292,15 @@ def _source_query(places: Places, table: SourceTable, star: StarTable | None) ->
         f" v.{identifier(key)}::text AS key,"
         f" v.raw_digest AS source, {digest} AS source_star, v.changed, v.changed_star,"
         f" v.row_ctid FROM ({view}) AS v"
+    )
+
+
+def _days_query(star: StarTable) -> str:
+    digest = fingerprints.in_postgres(star.columns, "v")
+    return (
+        f"SELECT {literal(star.name)}::text AS table, v.{identifier(star.key)}::text AS key,"
+        f" NULL::bigint AS source, {digest} AS source_star, FALSE AS changed,"
+        f" FALSE AS changed_star, NULL::tid AS row_ctid FROM ({SOURCE_DAYS}) AS v"
     )
 
 

@@ -25,7 +25,7 @@ from typing import Any
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from totelake.places import Places, comparison_name, pairs, rows
+from totelake.places import DAYS, Places, comparison_name, pairs, rows
 from totelake.tables import STAR, SourceTable, StarTable
 from totelake.window import Window as SourceWindow
 
@@ -42,7 +42,6 @@ IN_FLIGHT, DELETED, REJECTED, HELD = "in_flight", "deleted", "rejected", "held"
 _PLACES = ("source", "raw", "lake", "warehouse")
 _OUTCOMES = (IN_FLIGHT, DELETED, REJECTED, HELD, "not_loaded")
 _WRONG = tuple(f"link_{link}" for link in _LINKS)
-_DAYS = "dim_date"  # follows from the facts' dates: it has no source
 
 
 @dataclass(frozen=True)
@@ -51,8 +50,9 @@ class Report:
 
     Attributes:
         table: The star's table; for a source table that has none, the source's.
-        source: Rows in the source's snapshot; None for dim_date, which no source has.
-        raw: Keys alive in the raw zone; None likewise.
+        source: Rows in the source's snapshot; for dim_date, the days of the years that its facts'
+            dates lie in.
+        raw: Keys alive in the raw zone; None for dim_date, which it does not have.
         lake: Keys alive in the processed zone; None for a source table without a star table.
         warehouse: Keys alive in the warehouse; None likewise.
         versions: All rows of a fact in the warehouse; None for others.
@@ -65,7 +65,7 @@ class Report:
     """
 
     table: str
-    source: int | None
+    source: int
     raw: int | None
     lake: int | None
     warehouse: int | None
@@ -87,7 +87,7 @@ def reports(places: Places) -> list[Report]:
     """Compare every table in all places; one report per star table, then those without one."""
     keys = _links(_by_key(rows(places)), places.next_batch)
     counted = {row["table"]: row.asDict() for row in _count(keys).collect()}
-    nothing = dict.fromkeys([*_PLACES, *_OUTCOMES, "versions", *_WRONG], 0)
+    nothing = dict.fromkeys([*_PLACES, *_OUTCOMES, "star_in_source", "versions", *_WRONG], 0)
     is_wrong = any(row[column] for row in counted.values() for column in _WRONG)
     named = _differences(keys) if is_wrong else {}
     return [
@@ -137,21 +137,23 @@ def _links(keys: DataFrame, next_batch: SourceWindow) -> DataFrame:
     later = [name for table, name in sources if table.watermark and name not in swept]
     of_next_sweep = (gone & F.col("table").isin(swept), IN_FLIGHT)
     of_later_sweep = (gone & F.col("table").isin(later), DELETED)
-    has_source, has_star = F.col("table") != _DAYS, F.col("table").isin([*STAR])
+    has_star = F.col("table").isin([*STAR])
+    # A year stays when no date is in it any more, and one comes with the row that touches it.
+    in_both = F.col("star_in_source").isNotNull() & F.col("in_lake").isNotNull()
+    of_one_place = (F.col("table") == DAYS) & ~in_both
     on_its_way = F.col("changed_star") | F.col("pending")
     held = (F.col("held"), HELD)
     return keys.select(
         "*",
         link(
             "raw",
-            (~has_source, AGREE),
             (F.col("changed"), IN_FLIGHT),
             of_next_sweep,
             of_later_sweep,
         ),
         link(
             "lake",
-            (~has_source | ~has_star, AGREE),
+            (~has_star | of_one_place, AGREE),
             (on_its_way, IN_FLIGHT),
             of_next_sweep,
             of_later_sweep,
@@ -172,6 +174,7 @@ def _count(keys: DataFrame) -> DataFrame:
     moved = ~F.col("in_lake").eqNullSafe(F.col("in_lake_loaded"))
     return keys.groupBy("table").agg(
         *[F.count(f"in_{place}").alias(place) for place in _PLACES],
+        F.count("star_in_source").alias("star_in_source"),
         F.sum("warehouse_versions.n").alias("versions"),
         *map(any_is, (IN_FLIGHT, DELETED, REJECTED, HELD)),
         F.count_if(moved).alias("not_loaded"),
@@ -216,7 +219,7 @@ def _report(
             differences.append(f"{first} and {second}: {count:,} keys differ ({words})")
     return Report(
         table=name,
-        source=counted["source"] if table else None,
+        source=counted["source"] if table else counted["star_in_source"],
         raw=counted["raw"] if table else None,
         lake=counted["lake"] if star else None,
         warehouse=counted["warehouse"] if star else None,

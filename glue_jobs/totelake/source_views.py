@@ -69,3 +69,33 @@ SOURCE_VIEWS = {
                t.payment_type_id, t.paid, t.payment_date
         FROM public.payment AS t""",
 }
+
+# dim_date has no table in the source: it is all days of the years that the facts' dates lie in.
+SOURCE_DAYS = """
+    SELECT d.day AS date_id, extract(year FROM d.day)::int AS year,
+           extract(month FROM d.day)::int AS month, extract(day FROM d.day)::int AS day,
+           extract(isodow FROM d.day)::int AS day_of_week,
+           to_char(d.day, 'FMDay') AS day_name, to_char(d.day, 'FMMonth') AS month_name,
+           extract(quarter FROM d.day)::int AS quarter
+    FROM (SELECT DISTINCT extract(year FROM v.moment)::text AS year
+          FROM (SELECT created_at, last_updated FROM public.sales_order
+                UNION ALL SELECT created_at, last_updated FROM public.purchase_order
+                UNION ALL SELECT created_at, last_updated FROM public.payment) AS t
+          CROSS JOIN LATERAL (VALUES (t.created_at), (t.last_updated)) AS v (moment)
+          UNION
+          SELECT DISTINCT left(v.day, 4)
+          FROM (SELECT agreed_delivery_date, agreed_payment_date FROM public.sales_order
+                UNION ALL
+                SELECT agreed_delivery_date, agreed_payment_date FROM public.purchase_order
+                UNION ALL SELECT payment_date, NULL FROM public.payment) AS t (one, other)
+          CROSS JOIN LATERAL (VALUES (t.one), (t.other)) AS v (day)
+          WHERE v.day LIKE '____-__-__') AS y
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN y.year ~ '^[0-9]{4}$' AND y.year > '0000' THEN y.year::int END AS number
+    ) AS year
+    CROSS JOIN LATERAL (
+        SELECT day::date FROM generate_series(
+            make_date(year.number, 1, 1)::timestamp, make_date(year.number, 12, 31),
+            interval '1 day'
+        ) AS day
+    ) AS d"""

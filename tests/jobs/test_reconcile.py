@@ -60,7 +60,7 @@ def test_all_agree_and_what_is_on_its_way_is_told_apart(pipeline: Pipeline) -> N
     places = ("source", "raw", "lake", "warehouse", "versions")
     payments = found["fact_payment"]
     assert [payments[place] for place in places] == [3, 4, 4, 4, 4]
-    assert [found["dim_date"][place] for place in places] == [None, None, 1096, 1096, None]
+    assert [found["dim_date"][place] for place in places] == [1096, None, 1096, 1096, None]
     assert [found["department"][place] for place in places] == [2, 2, None, None, None]
 
 
