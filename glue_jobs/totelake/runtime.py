@@ -44,6 +44,7 @@ _ARGUMENT = re.compile(r"--([a-z][a-z0-9_]*)(=.*)?", re.DOTALL)
 _GLUE_ARGUMENTS = {"conf", "class", "scriptLocation"}
 _SECRET_FIELDS = ("host", "port", "dbname", "username", "password")
 _LONGEST_MESSAGE = 2_000
+_TRACEBACK = "Traceback (most recent call last):"
 # What pg8000 raises: PostgreSQL's refusals, its own, and the socket's as they are.
 DATABASE_ERRORS = (DatabaseError, InterfaceError, ConnectionError)
 # What Spark raises: its own, where it knows what was the matter, and Java's as they are.
@@ -344,9 +345,12 @@ def root_cause(error: Exception) -> str:
 
 
 def _gist(error: Exception) -> str:
-    """An error's message without the Java stack that Spark puts into it."""
-    lines = [line for line in str(error).splitlines() if not line.startswith("\tat ")]
-    return "\n".join(lines)[:_LONGEST_MESSAGE]
+    """An error's message without the stacks of Java and Python that Spark puts into it."""
+    text = str(error)
+    lines = [line for line in text.splitlines() if not line.startswith("\tat ")]
+    if _TRACEBACK in lines:
+        lines = [line for line in lines if line != _TRACEBACK and not line.startswith("  ")]
+    return "\n".join(lines).strip()[:_LONGEST_MESSAGE]
 
 
 class _JsonFormatter(logging.Formatter):

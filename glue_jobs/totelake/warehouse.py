@@ -56,12 +56,7 @@ class Warehouse:
 
     @contextmanager
     def staging(self, batch: str) -> Iterator[str]:
-        """A schema of this load's own, with an empty table for each table of the star.
-
-        Schemas that failed loads left are dropped first: only the holder of the lock gets here,
-        and a task of a dead load that still writes finds its table gone.
-        """
-        self._drop_staging()
+        """A schema of this load's own, with an empty table for each table of the star."""
         schema = _STAGING_PREFIX + secrets.token_hex(8)
         with self._transaction():
             self._run_all(sql.staging_ddl(schema, batch))
@@ -185,9 +180,13 @@ class Warehouse:
     def prepare(self) -> None:
         """Create what is absent and hold what is there against the declarations.
 
+        Schemas that dead loads left are dropped, whether or not there is a batch to load: only
+        the holder of the lock gets here, and a task that still writes finds its table gone.
+
         Raises:
             SchemaError: If a table of the star is there with other columns or types.
         """
+        self._drop_staging()
         with self._transaction():
             self._run_all([*sql.star_ddl(), *sql.etl_ddl()])
         found: dict[str, list[tuple[str, str]]] = {}

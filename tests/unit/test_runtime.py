@@ -274,6 +274,17 @@ def test_a_failure_is_logged_without_the_java_stack_and_goes_on(
     assert failed["message"] == "no space\nCaused by: full"
 
 
+def test_a_failure_of_a_python_worker_is_logged_without_its_stack(
+    start_log: Callable[[], runtime.Log], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Guards against a file's name that comes after two thousand characters of stack."""
+    stack = "\n".join(f'  File "/a/b.py", line {n}, in c\n    d()\n    ^^^' for n in range(99))
+    told = f"\n  An exception.\nTraceback (most recent call last):\n{stack}\nOSError: full: '/e'\n"
+    with pytest.raises(LakeError), start_log().job({}):
+        raise LakeError(told)
+    assert lines(capsys)[-1]["message"] == "OSError: full: '/e'"
+
+
 def test_a_long_message_is_cut(
     start_log: Callable[[], runtime.Log], capsys: pytest.CaptureFixture[str]
 ) -> None:
