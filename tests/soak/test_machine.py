@@ -1,11 +1,13 @@
 """A machine that has too little: a full disk, a heap that is too small."""
 
 import json
+import os
 import re
 import subprocess
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -36,23 +38,39 @@ SMALL_HEAP = {"spark.driver.memory": "256m", "spark.testing.memory": "1073741824
 REALLY_FULL = "disk full, really"
 
 
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 32 MB where the test's zones are going to be."""
+@contextmanager
+def small_disk(folder: Path) -> Iterator[Path]:
+    """A disk of 32 MB that everybody may write on, at a folder."""
     done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=32m,mode=777", "tmpfs", str(tmp_path)],
+        ["mount", "-t", "tmpfs", "-o", "size=32m,mode=777", "tmpfs", str(folder)],
         capture_output=True,
         text=True,
         check=False,
     )
     if done.returncode:
         pytest.skip(f"no disk of its own for the test: {done.stderr.strip()}")
-    yield tmp_path
-    subprocess.run(["umount", "--lazy", str(tmp_path)], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 @pytest.fixture
-def bench(disk: Path, pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A small disk where the test's zones are going to be."""
+    with small_disk(tmp_path) as folder:
+        yield folder
+
+
+@pytest.fixture
+def servers_disk() -> Iterator[Path]:
+    """A small disk where another user, which the server may run as, can get to."""
+    with TemporaryDirectory(dir="/var/tmp") as name, small_disk(Path(name)) as folder:
+        yield folder
+
+
+@pytest.fixture
+def bench(pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> Bench:
     return Bench(pipeline, tmp_path_factory.mktemp("bench"))
 
 
@@ -113,12 +131,13 @@ def test_a_full_disk(
     tried.faults[job, REALLY_FULL, f"{room} bytes left", f"{line['error']}; then as without"] += 1
 
 
-def test_the_warehouses_disk_is_full(disk: Path, bench: Bench, tried: Tried) -> None:
+def test_the_warehouses_disk_is_full(servers_disk: Path, bench: Bench, tried: Tried) -> None:
     pipeline = bench.pipeline
     space, database = (identifier(f"{pipeline.name}_{kind}") for kind in ("space", "warehouse"))
-    folder = disk / "tablespace"
+    folder = servers_disk / "tablespace"
     folder.mkdir()
-    folder.chmod(0o777)
+    (pid,) = pipeline.source.run("SELECT pg_backend_pid()")[0]
+    os.chown(folder, Path(f"/proc/{pid}").stat().st_uid, -1)
     pipeline.run()
     pipeline.source.run(MANY)
     pipeline.extract()
@@ -132,9 +151,8 @@ def test_the_warehouses_disk_is_full(disk: Path, bench: Bench, tried: Tried) -> 
     administrator = connect(pipeline.server.url("postgres"))
     administrator.run(f"CREATE TABLESPACE {space} LOCATION '{folder}'")
     administrator.run(f"ALTER DATABASE {database} SET TABLESPACE {space}")
-    administrator.close()
     pipeline.warehouse = connect(pipeline.server.url(f"{pipeline.name}_warehouse"))
-    ballast = fill(disk, 524288)
+    ballast = fill(servers_disk, 524288)
     line = failed(pipeline, "load")
     bench.settle()
     left = bench.state().items()
@@ -142,6 +160,9 @@ def test_the_warehouses_disk_is_full(disk: Path, bench: Bench, tried: Tried) -> 
     ballast.unlink()
     pipeline.load()
     assert bench.state() == expected
+    administrator.run(f"DROP DATABASE {database} WITH (FORCE)")
+    administrator.run(f"DROP TABLESPACE {space}")
+    administrator.close()
     tried.faults["load", REALLY_FULL, "the warehouse's", f"{line['error']}; then as without"] += 1
 
 
