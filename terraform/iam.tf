@@ -137,7 +137,7 @@ locals {
       [for zone in access.registers : {
         Sid      = "RegisterPartitions"
         Effect   = "Allow"
-        Action   = ["glue:GetTable", "glue:UpdateTable", "glue:BatchCreatePartition"]
+        Action   = ["glue:GetTable", "glue:BatchCreatePartition"]
         Resource = local.catalog_arns[zone]
       }],
       # Beside the batches, which it cannot touch; what a dead run left there goes.
@@ -159,7 +159,7 @@ locals {
           Effect = "Allow"
           Action = [
             "glue:GetTable", "glue:UpdateTable", "glue:GetPartitions",
-            "glue:BatchCreatePartition", "glue:BatchDeletePartition",
+            "glue:BatchCreatePartition", "glue:BatchDeletePartition", "glue:BatchUpdatePartition",
           ]
           Resource = distinct(flatten([for zone in access.merges : local.catalog_arns[zone]]))
         },

@@ -22,17 +22,11 @@ from totelake.errors import CatalogError
 from totelake.lake import Zone
 from totelake.metrics import Metrics
 from totelake.runtime import Log
-from totelake.tables import ROW_BATCH
 
 # Partitions of one call.
-_MOST_PARTITIONS = 100
+MOST_PARTITIONS = 100
 # Of what a crawler notes of a table, what is true of each of its partitions as well.
 _INHERITED = ("classification", "compressionType", "typeOfData")
-# What of a table, as Glue gives it, Glue takes back.
-_TABLE_INPUT = (
-    "Name", "Description", "Owner", "Retention", "StorageDescriptor", "PartitionKeys", "TableType",
-    "Parameters",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -90,7 +84,7 @@ class Catalogue:
         tables = sorted({name for manifest in pending for name in filled(manifest)})
         for name in tables:
             batches = [manifest for manifest in pending if name in filled(manifest)]
-            table = complete_table(glue, self.database, name)
+            table = find_table(glue, self.database, name)
             if table is None:
                 absent.append(name)
                 continue
@@ -167,24 +161,14 @@ def _inherited(thing: Mapping[str, Any]) -> dict[str, str]:
     return {name: found[name] for name in _INHERITED if name in found}
 
 
-def complete_table(glue: Any, database: str, name: str) -> dict[str, Any] | None:
-    """A table of the catalogue; None if no crawler has made it yet.
-
-    It has the column ``row_batch`` from then on, which merged folders have: files of raw batches,
-    and of processed ones that an earlier release wrote, lack it, and so the crawler knows none.
-    """
+def find_table(glue: Any, database: str, name: str) -> dict[str, Any] | None:
+    """A table of the catalogue; None if no crawler has made it yet."""
     try:
         table: dict[str, Any] = glue.get_table(DatabaseName=database, Name=name)["Table"]
     except runtime.AWS_ERRORS as error:
         if runtime.error_code(error) != "EntityNotFoundException":
             raise
         return None
-    descriptor = table["StorageDescriptor"]
-    if all(column["Name"] != ROW_BATCH for column in descriptor["Columns"]):
-        columns = [*descriptor["Columns"], {"Name": ROW_BATCH, "Type": "string"}]
-        table["StorageDescriptor"] = {**descriptor, "Columns": columns}
-        changed = {key: table[key] for key in _TABLE_INPUT if key in table}
-        glue.update_table(DatabaseName=database, TableInput=changed)
     return table
 
 
@@ -193,8 +177,8 @@ def create_partitions(
 ) -> int:
     """Create partitions; those that are there already stay. How many are new."""
     created = 0
-    for start in range(0, len(partitions), _MOST_PARTITIONS):
-        part = partitions[start : start + _MOST_PARTITIONS]
+    for start in range(0, len(partitions), MOST_PARTITIONS):
+        part = partitions[start : start + MOST_PARTITIONS]
         answer = glue.batch_create_partition(
             DatabaseName=database, TableName=table, PartitionInputList=part
         )

@@ -11,11 +11,17 @@ from collections.abc import Iterable
 from typing import Any
 
 from totelake import merged, runtime
-from totelake.catalog import complete_table, create_partitions, partition
+from totelake.catalog import MOST_PARTITIONS, create_partitions, find_table, partition
 from totelake.errors import CatalogError
 from totelake.lake import Zone
 from totelake.merged import Merge
+from totelake.tables import ROW_BATCH
 
+# What of a table, as Glue gives it, Glue takes back.
+_TABLE_INPUT = (
+    "Name", "Description", "Owner", "Retention", "StorageDescriptor", "PartitionKeys", "TableType",
+    "Parameters",
+)  # fmt: skip
 # Deletions of one call.
 _MOST_DELETIONS = 25
 # What an exclusion of closed batches begins with, and no other does.
@@ -47,7 +53,7 @@ def swap(
     Raises:
         CatalogError: If the catalogue or the crawler refuses.
     """
-    known = {name: complete_table(glue, database, name) for name in tables}
+    known = {name: _complete_table(glue, database, name) for name in tables}
     there = {name: table for name, table in known.items() if table is not None}
     added = sum(_add(glue, database, zone, table, merges) for table in there.values())
     absent = [name for name in known if name not in there and merged.runs_of(merges, name)]
@@ -55,7 +61,58 @@ def swap(
         # A table that is to be made needs folders to be made from.
         _exclude(glue, crawler, [] if absent else closed_patterns(merges[-1].through))
     removed = sum(_remove(glue, database, name, merges) for name in there)
+    for table in there.values():
+        _complete_partitions(glue, database, table)
     return {"added": added, "removed": removed, "absent_tables": absent}
+
+
+def _complete_table(glue: Any, database: str, name: str) -> dict[str, Any] | None:
+    """A table with the column of merged rows, which a crawl of raw files does not find."""
+    table = find_table(glue, database, name)
+    if table is None or _is_complete(table):
+        return table
+    descriptor = table["StorageDescriptor"]
+    columns = [*descriptor["Columns"], {"Name": ROW_BATCH, "Type": "string"}]
+    table["StorageDescriptor"] = {**descriptor, "Columns": columns}
+    changed = {key: table[key] for key in _TABLE_INPUT if key in table}
+    glue.update_table(DatabaseName=database, TableInput=changed)
+    return table
+
+
+def _is_complete(thing: dict[str, Any]) -> bool:
+    return any(column["Name"] == ROW_BATCH for column in thing["StorageDescriptor"]["Columns"])
+
+
+def _complete_partitions(glue: Any, database: str, table: dict[str, Any]) -> None:
+    """Describe the partitions that stay as the table is: a crawl would, and has nothing to do."""
+    name, columns = table["Name"], table["StorageDescriptor"]["Columns"]
+    pages = glue.get_paginator("get_partitions").paginate(DatabaseName=database, TableName=name)
+    entries = [
+        {
+            "PartitionValueList": found["Values"],
+            "PartitionInput": {
+                "Values": found["Values"],
+                "StorageDescriptor": {**found["StorageDescriptor"], "Columns": columns},
+                "Parameters": found.get("Parameters", {}),
+            },
+        }
+        for page in pages
+        for found in page["Partitions"]
+        if not _is_complete(found)
+    ]
+    for start in range(0, len(entries), MOST_PARTITIONS):
+        answer = glue.batch_update_partition(
+            DatabaseName=database,
+            TableName=name,
+            Entries=entries[start : start + MOST_PARTITIONS],
+        )
+        for refused in answer.get("Errors", []):
+            detail = refused["ErrorDetail"]
+            raise CatalogError(
+                f"{database}.{name}, partition {refused['PartitionValueList']}: expected it to take"
+                f" the column {ROW_BATCH}, found {detail['ErrorCode']}: "
+                f"{detail.get('ErrorMessage', '')}; run compact again"
+            )
 
 
 def _add(

@@ -228,7 +228,6 @@ def test_each_job_starts_the_crawler_of_its_zone_only(
 
 REGISTER = {
     "glue:GetTable",
-    "glue:UpdateTable",
     "glue:BatchCreatePartition",
     "glue:StartCrawler",
 }
@@ -249,6 +248,7 @@ REGISTER = {
                 "glue:GetCrawler",
                 "glue:BatchCreatePartition",
                 "glue:BatchDeletePartition",
+                "glue:BatchUpdatePartition",
                 "glue:UpdateCrawler",
             },
         ),

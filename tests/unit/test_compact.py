@@ -110,8 +110,9 @@ def after_each_effect(glue: Any, monkeypatch: pytest.MonkeyPatch, then: Callable
 
     followed(Zone, "create")
     followed(compact, "write_part")
-    for name in ("batch_create_partition", "batch_delete_partition", "update_table"):
-        followed(glue, name)
+    for what in ("create", "delete", "update"):
+        followed(glue, f"batch_{what}_partition")
+    followed(glue, "update_table")
 
 
 def test_readers_are_right_after_every_effect(
