@@ -141,7 +141,7 @@ def test_a_clients_region_is_the_jobs(
         spark.conf.unset("spark.hadoop.fs.s3a.endpoint.region")
 
 
-def test_a_client_gives_up_soon() -> None:
+def test_a_client_gives_up_soon(aws: Aws) -> None:
     """Guards against minutes of waiting, at every call, where a network has no way to AWS."""
     config = runtime.client("cloudwatch").meta.config
     attempts = config.retries["total_max_attempts"]
