@@ -264,7 +264,7 @@ RUN = """
 import sys
 from pathlib import Path
 from local.runner import Processes, exclusive, run_workflow
-from tests.unit.local_runner.test_runner import Recorder, start, workflow
+from tests.unit.local.test_runner import Recorder, start, workflow
 folder = Path(sys.argv[1])
 with exclusive(folder) as lock:
     launcher = Processes(folder, {}, inherit=[lock])
