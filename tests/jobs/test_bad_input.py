@@ -187,6 +187,7 @@ def test_a_data_file_that_is_gone_or_truncated(pipeline: Pipeline) -> None:
     assert pipeline.rows("SELECT count(*) FROM dim_design") == [[2]]
 
 
+@pytest.mark.whole
 def test_values_and_tables_of_absurd_sizes(pipeline: Pipeline) -> None:
     """Ten megabytes in a text, as many columns as PostgreSQL has: they go through, whole."""
     more = ", ".join(f"ADD COLUMN extra_{number} int DEFAULT 1" for number in range(1596))

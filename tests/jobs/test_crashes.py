@@ -16,6 +16,7 @@ def bench(pipeline: Pipeline, tmp_path: Path) -> Bench:
     return Bench(pipeline, folder)
 
 
+@pytest.mark.whole
 def test_killed_just_before_their_commits(bench: Bench) -> None:
     pipeline = bench.pipeline
     pipeline.run()

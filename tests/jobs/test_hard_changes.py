@@ -145,6 +145,7 @@ def copy_by_dump(source: str, target: str, dump: Path) -> None:
         )
 
 
+@pytest.mark.whole
 def test_a_source_restored_from_a_dump(
     pipeline: Pipeline, new_cluster: PostgresServer, tmp_path: Path
 ) -> None:

@@ -229,6 +229,7 @@ def test_a_star_table_of_another_shape_is_refused(pipeline: Pipeline) -> None:
         pipeline.load()
 
 
+@pytest.mark.whole
 def test_a_warehouse_set_back_catches_up(pipeline: Pipeline) -> None:
     """As when yesterday's backup is restored: the batches that it lacks are loaded, in order."""
     pipeline.run()

@@ -6,6 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
 
+import pytest
+
 from totelake import batch
 from totelake.errors import ConflictError
 
@@ -54,6 +56,7 @@ def test_two_extracts(pipeline: Pipeline) -> None:
     assert folders == known
 
 
+@pytest.mark.whole
 def test_two_transforms(pipeline: Pipeline, tmp_path: Path) -> None:
     pipeline.run()
     change_some(pipeline)
@@ -76,6 +79,7 @@ def test_two_loads(pipeline: Pipeline) -> None:
     assert pipeline.rows("SELECT count(*) FROM etl.batch") == [[1]]
 
 
+@pytest.mark.whole
 def test_a_load_beside_a_transform(pipeline: Pipeline) -> None:
     pipeline.run()
     change_some(pipeline)

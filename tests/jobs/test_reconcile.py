@@ -164,6 +164,7 @@ def test_a_change_that_extract_would_miss_is_wrong(
     }
 
 
+@pytest.mark.whole
 def test_after_a_restore_whatever_differs_is_on_its_way(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:

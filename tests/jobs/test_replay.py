@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from local.replay import copy_before
 from totelake.lake import Zone
 
@@ -15,6 +17,7 @@ def content(pipeline: Pipeline) -> dict[str, object]:
     return {path: what for path, what in state.items() if not path.startswith("raw/")}
 
 
+@pytest.mark.whole
 def test_replay_wholly_and_from_a_batch_on(pipeline: Pipeline) -> None:
     pipeline.run()
     change_some(pipeline)
