@@ -53,11 +53,6 @@ class Result:
     workflow: WorkflowRun
     added: Mapping[str, Added]
 
-    @property
-    def logs(self) -> Path:
-        """The folder of its jobs' logs."""
-        return next(iter(self.workflow.jobs.values())).log.parent
-
 
 @dataclass(frozen=True)
 class Machine:
@@ -171,7 +166,7 @@ def run(settings: Settings, progress: Progress) -> int:
     console.print()
     console.print(seconds_table([result.workflow for result in results]))
     status = show_agreement(console, reports)
-    lake, logs = short(settings.state / "lake"), short(results[-1].logs)
+    lake, logs = short(settings.state / "lake"), short(results[-1].workflow.logs)
     console.print(f"  The lake: {lake}\n  The last run's logs: {logs}", soft_wrap=True)
     console.print("  `make run` goes on from here, `make clean` starts over.")
     console.print()
