@@ -1,7 +1,7 @@
 """What a history must come to, worked out from what was committed, and what it has come to.
 
-The oracle knows nothing of batches, transaction ids or files: whenever extract commits a batch, it
-asks the source what is committed. A row that differs from the last accepted one of its key is one
+The oracle knows nothing of batches, transaction ids or files: whenever extract has ended, it asks
+the source what is committed. A row that differs from the last accepted one of its key is one
 more version, and a key that is gone ends in a deletion.
 """
 
@@ -43,7 +43,7 @@ class Oracle:
 
     Attributes:
         versions: By star table and key, oldest first; ``DELETED`` stands for a deletion.
-        keys: By source table, the keys that it had when the newest batch was committed.
+        keys: By source table, the keys that it had when the oracle last looked.
     """
 
     versions: dict[str, Versions] = field(
