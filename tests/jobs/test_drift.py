@@ -44,6 +44,7 @@ def facts(pipeline: Pipeline) -> dict[str, list[Any]]:
     }
 
 
+@pytest.mark.whole
 def test_a_source_that_evolves(pipeline: Pipeline) -> None:
     first = pipeline.run()
     # ToteSys' own, which nobody declared.
