@@ -29,7 +29,7 @@ def current(table: StarTable) -> dict[str, Any]:
     """The view of the latest version of each key, as Terraform needs to know it.
 
     Partitions of merged batches sort so that the latest by ``batch`` is the latest version: the
-    view does without the column of merged rows, which the table lacks until a job adds it.
+    view does without a row's own batch, which files of an earlier release lack.
     """
     names = _names(table)
     rank = f'row_number() OVER (PARTITION BY "{table.key}" ORDER BY "batch" DESC)'

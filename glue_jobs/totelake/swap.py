@@ -61,8 +61,9 @@ def swap(
         # A table that is to be made needs folders to be made from.
         _exclude(glue, crawler, [] if absent else closed_patterns(merges[-1].through))
     removed = sum(_remove(glue, database, name, merges) for name in there)
-    for table in there.values():
-        _complete_partitions(glue, database, table)
+    for name, table in there.items():
+        if merged.runs_of(merges, name):
+            _complete_partitions(glue, database, table)
     return {"added": added, "removed": removed, "absent_tables": absent}
 
 
