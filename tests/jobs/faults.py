@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -236,12 +237,7 @@ def strike_all(bench: Bench, job: str, fault: str) -> Iterator[Struck]:
         if fault == effects.TERMINATE and not what.startswith("sql "):
             continue  # one of Spark's connections: Spark tries again
         bench.back()
-        end = "went on"
-        with bench.armed(fault, at):
-            try:
-                getattr(bench.pipeline, job)()
-            except (effects.Death, Exception) as error:  # noqa: BLE001 - whatever it died of
-                end = type(error).__name__
+        end = _strike(bench, job, fault, at)
         bench.settle()
         found = bench.state()
         left = "nothing" if found == before else "all" if found == done else "a part"
@@ -251,6 +247,20 @@ def strike_all(bench: Bench, job: str, fault: str) -> Iterator[Struck]:
             where = f"{job} struck by {fault} at effect {at}, {what}"
             assert found.get(name) == expected.get(name), f"{name}: {where}"
         yield Struck(what, end, left, len(proven) - known)
+
+
+def _strike(bench: Bench, job: str, fault: str, at: int) -> str:
+    """Strike a job at one effect; how it ended."""
+    if fault == effects.KILL:
+        status = bench.run_and_kill(job, at)
+        assert status == -signal.SIGKILL, f"{job} was to die at effect {at}, ended with {status}"
+        return "SIGKILL"
+    with bench.armed(fault, at):
+        try:
+            getattr(bench.pipeline, job)()
+        except (effects.Death, Exception) as error:  # noqa: BLE001 - whatever it died of
+            return type(error).__name__
+    return "went on"
 
 
 def _run_on(bench: Bench, jobs: tuple[str, ...], state: State, proven: dict[str, State]) -> State:

@@ -1,6 +1,5 @@
 """Every fault at every effect of every job: the end is that of a run without a fault."""
 
-import random
 from pathlib import Path
 
 import pytest
@@ -14,10 +13,10 @@ from tests.jobs.faults import JOBS, Bench, change_some, strike_all, watch
 from .conftest import Tried
 
 CASES = [
-    *[(job, fault) for fault in (DEATH, DISK_FULL) for job in JOBS[:2]],
-    *[("load", fault) for fault in (DEATH, TERMINATE)],
+    *[(job, fault) for fault in (KILL, DEATH) for job in JOBS],
+    *[(job, DISK_FULL) for job in JOBS[:2]],
+    ("load", TERMINATE),
 ]
-PROCESSES = 6
 # What an effect is called by what its path has in it; the first that fits.
 _OBJECTS = {
     "_batches/": "manifest",
@@ -80,23 +79,3 @@ def test_struck_at_each_effect(
                 end="",
                 flush=True,
             )
-
-
-def test_killed_processes(bench: Bench, tried: Tried) -> None:
-    """SIGKILL, at effects by chance, for as many as there is patience for."""
-    pipeline = bench.pipeline
-    pipeline.run()
-    change_some(pipeline)
-    bench.keep()
-    pipeline.run()
-    expected = bench.state()
-    chance = random.Random(6)
-    for _ in range(PROCESSES):
-        bench.back()
-        for job in JOBS:
-            status = bench.run_and_kill(job, at=chance.randint(1, 25))
-            end = "SIGKILL; then as without" if status else "no such effect"
-            tried.faults[job, KILL, "one by chance", end] += 1
-            getattr(pipeline, job)()
-        pipeline.run()
-        assert bench.state() == expected
