@@ -1,6 +1,7 @@
 """What all tests share: one each of a Spark session, a PostgreSQL, an AWS, and a lake to ask."""
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,11 @@ from totelake import runtime
 
 ROOT = Path(__file__).resolve().parent.parent
 TOTESYS = ROOT.parent / "shared" / "totesys"
+
+
+def pytest_configure() -> None:
+    """Have Ctrl-C work in tests and what they start: a shell's background jobs ignore it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class OfAFile(LoadScopeScheduling):
