@@ -1,15 +1,19 @@
 """Changes that are hard to see, on a real PostgreSQL: each lands once, and nothing else does."""
 
 import importlib.util
+import os
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from pg8000.native import Connection
 
 from local.postgres import PostgresServer, connect, remove
+from local.postgres_home import find_home, popen, reachable_programs
 from totelake.source_sql import changed_condition
 from totelake.window import CHANGES, XID_HORIZON, Window
 
@@ -173,3 +177,91 @@ def test_a_source_restored_from_a_dump(
     assert pipeline.batches()[-1].mode == "changes"
     assert landed(pipeline) == {"design": {9: "change"}}
     restored.close()
+
+
+def freeze_all(server: PostgresServer) -> None:
+    """What autovacuum does long before ids run out."""
+    administrator = connect(server.url("postgres"))
+    administrator.run("ALTER DATABASE template0 ALLOW_CONNECTIONS true")
+    for (name,) in administrator.run("SELECT datname FROM pg_database"):
+        database = connect(server.url(name))
+        database.run("VACUUM (FREEZE)")
+        database.close()
+    administrator.close()
+
+
+def move_ids_on(folder: Path, next_id: int) -> None:
+    """Have a stopped cluster go on with a later transaction id, as if it had used the others."""
+    home = find_home(folder)
+    segment = home / "data" / "pg_xact" / f"{next_id // 2**20:04X}"
+    segment.write_bytes(bytes(2**18))
+    os.chown(segment, home.stat().st_uid, home.stat().st_gid)
+    program = reachable_programs(home) / "pg_resetwal"
+    command = [str(program), f"--next-transaction-id={next_id}", str(home / "data")]
+    with tempfile.TemporaryFile() as output:
+        status = popen(command, home, output).wait()
+        output.seek(0)
+        assert status == 0, output.read()
+
+
+def use_up_ids(source: Connection, until: int) -> None:
+    while int(source.run("SELECT pg_current_xact_id()::text::bigint")[0][0]) < until - 1:
+        pass
+
+
+@pytest.mark.whole
+def test_ids_that_begin_anew(pipeline: Pipeline, tmp_path: Path) -> None:
+    """A server that runs out of its 32 bits, with a transaction open all the while."""
+    folder, name = tmp_path / "old_cluster", f"{pipeline.name}_source"
+    # Half of the circle at most lies between the oldest row that is not frozen and the next one.
+    for next_id in (14 * 10**8, 28 * 10**8, CIRCLE - 2000):
+        with PostgresServer(folder, durable=False) as server:
+            freeze_all(server)
+        move_ids_on(folder, next_id)
+    with PostgresServer(folder, durable=False) as server:
+        server.ensure_database(name)
+        copy_by_dump(pipeline.server.url(name), server.url(name), tmp_path / "dump")
+        source, long = connect(server.url(name)), connect(server.url(name))
+        secret = replace(pipeline, server=server).secret(name)
+
+        def run_all() -> None:
+            pipeline.extract(secret=secret)
+            pipeline.transform()
+            pipeline.load()
+
+        use_up_ids(source, CIRCLE - 50)
+        run_all()
+        long.run("BEGIN")
+        long.run("UPDATE design SET file_name = 'long' WHERE design_id = 9")
+        source.run("UPDATE sales_order SET units_sold = 1 WHERE sales_order_id = 1")
+        run_all()
+        assert landed(pipeline) == {"sales_order": {1: "change"}}
+
+        use_up_ids(source, CIRCLE)
+        source.run("UPDATE payment SET paid = NOT paid WHERE payment_id = 3")
+        source.run("DELETE FROM payment WHERE payment_id = 8")
+        (id_,) = source.run("SELECT xmin::text::bigint FROM payment WHERE payment_id = 3")[0]
+        assert id_ < 100
+        run_all()
+        assert (
+            pipeline.batches()[-1].snapshot["xmin"]
+            < CIRCLE
+            < pipeline.batches()[-1].snapshot["xmax"]
+        )
+        assert landed(pipeline) == {"payment": {3: "change", 8: "tombstone"}}
+
+        long.run("COMMIT")
+        run_all()
+        assert landed(pipeline) == {"design": {9: "change"}}
+        assert reasons(pipeline.extract(secret=secret)) == [
+            "no row of the source changed since the last batch"
+        ]
+        assert [manifest.mode for manifest in pipeline.batches()] == ["full", *["changes"] * 3]
+        counted = pipeline.rows(
+            "SELECT (SELECT count(*) FROM fact_sales_order), (SELECT count(*) FROM fact_payment),"
+            " (SELECT file_name FROM dim_design WHERE design_id = 9)"
+        )
+        assert counted == [[3, 5, "long"]]
+        source.close()
+        long.close()
+    remove(folder)
