@@ -399,20 +399,25 @@ def sweep(raw: Zone, tables: list[str]) -> list[str]:
 def remove_hidden(zone: Zone) -> None:
     """Remove manifests, announcements and notes that dead runs left half written on a disk.
 
-    A manifest whose name is taken can never get it. An announcement may go at any time: whoever
-    is about to make it finds its id taken and announces the next. So may a note: whoever is about
-    to write it does so again.
+    Of manifests only those that come too late. An announcement may go at any time: whoever is
+    about to make it finds its id taken and announces the next. So may a note: whoever is about to
+    write it does so again.
     """
-    manifests = zone.names(MANIFESTS)
-    for name in manifests:
-        if written_as(name) in manifests:
-            zone.remove(MANIFESTS, name)
+    remove_late(zone, MANIFESTS)
     for name in zone.names(ATTEMPTS):
         if written_as(name):
             zone.remove(ATTEMPTS, name)
     for name in zone.names():
         if written_as(name):
             zone.remove(name)
+
+
+def remove_late(zone: Zone, folder: str) -> None:
+    """Remove half-written objects of a folder whose name is taken: they can never get it."""
+    names = zone.names(folder)
+    for name in names:
+        if written_as(name) in names:
+            zone.remove(folder, name)
 
 
 def remove_strays(processed: Zone, batch: str, entries: dict[str, TableEntry]) -> list[str]:

@@ -146,16 +146,17 @@ def _plain(values: pa.Array | pa.ChunkedArray) -> pa.Array:
 
 
 def sweep(zone: Zone, tables: Iterable[str]) -> list[str]:
-    """Remove merged folders that no manifest names: those of compactions that died.
+    """Remove merged folders that no manifest names, and what else dead compactions left.
 
     One that is at work at this moment began after the last merge, and so do its folders.
 
     Returns:
-        Their paths inside the zone.
+        The folders' paths inside the zone.
     """
     merges = merged.read_merges(zone)
     if not merges:
         return []
+    batch.remove_late(zone, merged.MERGES)
     swept = []
     for table in tables:
         named = {f.partition for run in merged.runs_of(merges, table) for f in run.folders}

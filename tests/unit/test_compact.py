@@ -206,7 +206,11 @@ def test_what_a_dead_compaction_left_is_swept(lake: Path) -> None:
         left = folder / f"batch={merged.latest_name([IDS[first], IDS[last]])}"
         left.mkdir(parents=True)
         (left / "part-00000.parquet").touch()
+    half = lake / "processed" / "_merged" / f".00000001.json.{'0' * 32}"
+    half.parent.mkdir()
+    half.touch()
     run(lake)
+    assert not half.exists()
     # One that begins after the merge may be at work now.
     assert sorted(path.name for path in folder.iterdir()) == sorted(
         f"batch={name}"
