@@ -42,7 +42,8 @@ def swap(
         glue: A client of Glue.
         database: The zone's.
         zone: The zone.
-        tables: All that can be merged; those that the catalogue has get the column of merged rows.
+        tables: All that can be merged. Where merged folders come in, the table and the partitions
+            that stay get the column of merged rows.
         merges: All merges of the zone.
         crawler: The zone's crawler, to be kept from cataloguing the small folders again; empty
             if there is none that crawls by itself.
@@ -53,31 +54,31 @@ def swap(
     Raises:
         CatalogError: If the catalogue or the crawler refuses.
     """
-    known = {name: _complete_table(glue, database, name) for name in tables}
+    known = {name: find_table(glue, database, name) for name in tables}
     there = {name: table for name, table in known.items() if table is not None}
+    changed = [table for name, table in there.items() if merged.runs_of(merges, name)]
+    for table in changed:
+        _complete_table(glue, database, table)
     added = sum(_add(glue, database, zone, table, merges) for table in there.values())
     absent = [name for name in known if name not in there and merged.runs_of(merges, name)]
     if crawler and merges:
         # A table that is to be made needs folders to be made from.
         _exclude(glue, crawler, [] if absent else closed_patterns(merges[-1].through))
     removed = sum(_remove(glue, database, name, merges) for name in there)
-    for name, table in there.items():
-        if merged.runs_of(merges, name):
-            _complete_partitions(glue, database, table)
+    for table in changed:
+        _complete_partitions(glue, database, table)
     return {"added": added, "removed": removed, "absent_tables": absent}
 
 
-def _complete_table(glue: Any, database: str, name: str) -> dict[str, Any] | None:
-    """A table with the column of merged rows, which a crawl of raw files does not find."""
-    table = find_table(glue, database, name)
-    if table is None or _is_complete(table):
-        return table
+def _complete_table(glue: Any, database: str, table: dict[str, Any]) -> None:
+    """Give a table the column of merged rows, which a crawl of raw files does not find."""
+    if _is_complete(table):
+        return
     descriptor = table["StorageDescriptor"]
     columns = [*descriptor["Columns"], {"Name": ROW_BATCH, "Type": "string"}]
     table["StorageDescriptor"] = {**descriptor, "Columns": columns}
     changed = {key: table[key] for key in _TABLE_INPUT if key in table}
     glue.update_table(DatabaseName=database, TableInput=changed)
-    return table
 
 
 def _is_complete(thing: dict[str, Any]) -> bool:
